@@ -1,0 +1,137 @@
+"""From a picture's features and the masks of objects in it to visual prompts.
+
+One mask gives one class-wise vector (mean over the object's places), one vector a guidance
+level, and a few token-wise vectors (cluster centres of the object's own places). All masks of a
+picture are pooled at once, by matrix products; refinement runs this between two decoder passes.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from dpseg.errors import PromptError, ShapeError
+from dpseg.resample import resize_area
+from dpseg.runtime import FloatArray, ImageFeatures, VisualEmbedding
+
+KMEANS_ROUNDS = 4
+SUPPORT_SHARE = 0.5  # a token starts from a place at least this share as covered as the best one
+
+
+def unit(vectors: npt.ArrayLike, axis: int = -1) -> FloatArray:
+    """Scale vectors to length 1; a zero vector stays zero.
+
+    Args:
+        vectors: any shape.
+        axis: the axis that holds a vector's components.
+
+    Returns:
+        The same shape.
+    """
+    array = np.asarray(vectors, np.float32)
+    length = np.sqrt(np.sum(array * array, axis=axis, keepdims=True))
+    out: FloatArray = array / np.maximum(length, 1e-12)
+    return out
+
+
+def pool_regions(features: ImageFeatures, masks: FloatArray, tokens: int = 4) -> VisualEmbedding:
+    """Pool one picture's features over each of N regions.
+
+    A mask is resized by area, so that an object smaller than a place still selects that place.
+
+    Args:
+        features: of one picture.
+        masks: how much each pixel belongs to each region, in [0, 1], at any resolution, N H W;
+            they cover the same frame as the features.
+        tokens: P, how many cluster centres to find in each region.
+
+    Returns:
+        Unit vectors: class-wise N D, level-wise N C_j, token-wise N P D.
+
+    Raises:
+        ShapeError: `masks` is not N H W.
+        PromptError: a mask is empty or has values outside [0, 1], or `tokens` is below 1.
+    """
+    masks = np.asarray(masks, np.float32)
+    check_masks(masks)
+    if tokens < 1:
+        raise PromptError(f"tokens is {tokens}; at least 1 is needed")
+    embedding = features.image_embedding
+    dimension, height, width = embedding.shape
+    places = unit(embedding.reshape(dimension, height * width).T)  # (h w) D
+    weights = _place_weights(masks, (height, width))  # N (h w)
+    levels = {}
+    for level, level_features in features.image_features.items():
+        channels, level_h, level_w = level_features.shape
+        level_weights = _place_weights(masks, (level_h, level_w))  # N (h_j w_j)
+        level_places = level_features.reshape(channels, level_h * level_w)  # C_j (h_j w_j)
+        levels[level] = unit(level_weights @ level_places.T)
+    return VisualEmbedding(
+        class_wise=unit(weights @ places),
+        level_wise=levels,
+        token_wise=cluster_places(places, weights, tokens),
+    )
+
+
+def check_masks(masks: FloatArray) -> None:
+    """Refuse masks that cannot select anything.
+
+    Args:
+        masks: N H W.
+
+    Raises:
+        ShapeError: the array is not N H W, or a size is 0.
+        PromptError: a mask is empty, or a value lies outside [0, 1].
+    """
+    if masks.ndim != 3 or 0 in masks.shape[1:]:
+        raise ShapeError(f"masks have shape {masks.shape}; N H W with H, W ≥ 1 is needed")
+    if masks.size and not (masks.min() >= 0 and masks.max() <= 1):  # also catches NaN
+        raise PromptError(
+            f"mask values lie in [{masks.min()}, {masks.max()}]; they must lie in [0, 1]"
+        )
+    empty = np.flatnonzero(~masks.any(axis=(1, 2)))
+    if empty.size:
+        raise PromptError(f"mask {int(empty[0])} of {len(masks)} is empty; nothing to pool")
+
+
+def cluster_places(places: FloatArray, weights: FloatArray, tokens: int) -> FloatArray:
+    """Find cluster centres among weighted unit vectors, for N weightings at once.
+
+    Spherical k-means. It starts from the place most like the mean, then again and again from the
+    place least like the ones it has: no randomness. Fewer places than tokens repeats some.
+
+    Args:
+        places: unit vectors, S D.
+        weights: weight of each place in each of N regions, each row with a positive sum, N S.
+        tokens: P.
+
+    Returns:
+        Unit vectors, N P D.
+    """
+    regions, (count, dimension) = len(weights), places.shape
+    supported = weights >= SUPPORT_SHARE * weights.max(axis=1, keepdims=True)  # N S
+    likeness = np.where(supported, unit(weights @ places) @ places.T, -np.inf)  # N S
+    start = likeness.argmax(axis=1)  # N
+    centres = np.empty((regions, tokens, dimension), np.float32)
+    nearest = np.full(weights.shape, -np.inf, np.float32)  # likeness to the nearest centre, N S
+    for token in range(tokens):
+        centres[:, token] = places[start]
+        np.maximum(nearest, centres[:, token] @ places.T, out=nearest)
+        start = np.where(supported, nearest, np.inf).argmin(axis=1)
+    for _ in range(KMEANS_ROUNDS if tokens > 1 else 1):
+        similarity = centres.reshape(-1, dimension) @ places.T  # (N P) S
+        owner = similarity.reshape(regions, tokens, count).argmax(axis=1)  # N S
+        owned = owner[:, None, :] == np.arange(tokens)[None, :, None]  # N P S
+        mass = owned * weights[:, None, :]
+        sums = mass.reshape(regions * tokens, count) @ places  # (N P) D
+        found = mass.sum(axis=2) > 0  # N P; an empty cluster keeps its old centre
+        centres = np.where(found[..., None], unit(sums).reshape(centres.shape), centres)
+    return centres
+
+
+def _place_weights(masks: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """Share of each place that each mask covers, rows summing to 1, N (h w)."""
+    weights = resize_area(masks, size_hw).reshape(len(masks), size_hw[0] * size_hw[1])
+    total = weights.sum(axis=1, keepdims=True)
+    out: FloatArray = weights / np.maximum(total, np.finfo(np.float32).tiny)
+    return out
