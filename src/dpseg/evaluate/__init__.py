@@ -1,0 +1,1 @@
+"""Measuring: confusion counts over a data set, and the figures that come from them."""

@@ -1,0 +1,292 @@
+"""What the user wants to find: class names with synonyms, descriptions and an is-a hierarchy.
+
+A `Vocabulary` is checked once, here; everything behind it (prompts, results) trusts its names.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from dpseg.errors import VocabularyError
+
+BUILTIN_FOLDER = Path(__file__).parent / "vocabularies"
+MAX_CHARACTERS = 200
+SYNONYM_MARK = "|"
+FILE_KEYS = frozenset({"name", "synonyms", "description", "parent"})
+LABEL_SUFFIXES = ("-merged", "-other", "-stuff")
+MATERIAL_OF = ("floor", "wall", "ceiling")  # "floor-wood" is a wood floor
+
+
+@dataclass(frozen=True)
+class ClassEntry:
+    """One class.
+
+    Attributes:
+        name: what the class is called in results.
+        synonyms: further words for the same thing; they share in the text prompt.
+        description: a sentence that tells more than the name.
+        parent: what the class is a kind of.
+    """
+
+    name: str
+    synonyms: tuple[str, ...] = ()
+    description: str | None = None
+    parent: str | None = None
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The name, then its synonyms."""
+        return (self.name, *self.synonyms)
+
+
+class Vocabulary(Sequence[ClassEntry]):
+    """An ordered, non-empty list of classes with different names."""
+
+    def __init__(self, entries: Iterable[ClassEntry]) -> None:
+        self._entries = tuple(_checked(entry) for entry in entries)
+        if not self._entries:
+            raise VocabularyError("no class names were given; name at least one thing to find")
+        seen: set[str] = set()
+        for name in self.names:
+            if fold(name) in seen:
+                raise VocabularyError(f"class name {name!r} is given twice; names must differ")
+            seen.add(fold(name))
+
+    @classmethod
+    def of(cls, classes: Sequence[str | ClassEntry] | str | Vocabulary) -> Vocabulary:
+        """Make a vocabulary of whatever a caller has.
+
+        Args:
+            classes: names (`"car|automobile"` gives synonyms) or entries; one string is split
+                at its commas.
+
+        Returns:
+            The vocabulary; the same object if it already was one.
+
+        Raises:
+            VocabularyError: nothing is named, a name is given twice, or a name is not usable.
+        """
+        if isinstance(classes, Vocabulary):
+            return classes
+        if isinstance(classes, str):
+            classes = [part for part in classes.split(",") if part.strip()]
+        return cls(_entry_of(item) for item in classes)
+
+    @classmethod
+    def load(cls, name_or_path: str | Path) -> Vocabulary:
+        """Load a built-in vocabulary or a file.
+
+        Args:
+            name_or_path: a name of `builtin_names()`, a `.json` file (a list of names or of
+                objects with `name`, `synonyms`, `description`, `parent`) or a `.txt` file (one
+                class a line, synonyms behind `|`).
+
+        Returns:
+            The vocabulary.
+
+        Raises:
+            VocabularyError: there is no such vocabulary, or the file is not as described.
+        """
+        if str(name_or_path) in builtin_names():
+            text = (BUILTIN_FOLDER / f"{name_or_path}.json").read_text(encoding="utf-8")
+            return cls(_entries_of_json(text, str(name_or_path)))
+        path = Path(name_or_path)
+        if path.suffix not in (".json", ".txt"):
+            raise VocabularyError(
+                f"no vocabulary {str(name_or_path)!r}; built in are {', '.join(builtin_names())}; "
+                "or give a .json or .txt file"
+            )
+        try:
+            text = path.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise VocabularyError(f"cannot read vocabulary file {path}: {error}") from error
+        if path.suffix == ".json":
+            return cls(_entries_of_json(text, str(path)))
+        return cls.of([line for line in text.splitlines() if line.strip()])
+
+    @property
+    def names(self) -> list[str]:
+        """The class names, in order."""
+        return [entry.name for entry in self._entries]
+
+    @property
+    def parents_of(self) -> list[str | None]:
+        """What each class is a kind of, in order."""
+        return [entry.parent for entry in self._entries]
+
+    def roll_up(self) -> tuple[list[str], npt.NDArray[np.int64]]:
+        """Group the classes under the top of their is-a chains.
+
+        A class without a parent is its own top.
+
+        Returns:
+            The names of the tops, in order of first use, and each class's index among them, K.
+
+        Raises:
+            VocabularyError: the parents form a circle.
+        """
+        by_name = {fold(entry.name): entry for entry in self._entries}
+        tops: dict[str, int] = {}
+        names: list[str] = []
+        index = np.empty(len(self), np.int64)
+        for position, entry in enumerate(self._entries):
+            top = _top(entry, by_name)
+            if fold(top) not in tops:
+                tops[fold(top)] = len(names)
+                names.append(top)
+            index[position] = tops[fold(top)]
+        return names, index
+
+    def find(self, word: str) -> int | None:
+        """Tell which class a word names.
+
+        Args:
+            word: a name or a synonym, in any case.
+
+        Returns:
+            The class's index, names before synonyms; None if no class has the word.
+        """
+        folded = fold(word)
+        for words in (lambda entry: (entry.name,), lambda entry: entry.synonyms):
+            for index, entry in enumerate(self._entries):
+                if folded in map(fold, words(entry)):
+                    return index
+        return None
+
+    @overload
+    def __getitem__(self, index: int) -> ClassEntry: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[ClassEntry, ...]: ...
+    def __getitem__(self, index: int | slice) -> ClassEntry | tuple[ClassEntry, ...]:
+        return self._entries[index]
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[ClassEntry]:
+        return iter(self._entries)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self._entries == other._entries
+
+    def __hash__(self) -> int:
+        return hash(self._entries)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.names!r})"
+
+
+def builtin_names() -> tuple[str, ...]:
+    """List the vocabularies that come with the package."""
+    return tuple(sorted(path.stem for path in BUILTIN_FOLDER.glob("*.json")))
+
+
+def fold(word: str) -> str:
+    """Bring a word to the form in which two spellings of it are the same.
+
+    Args:
+        word: any case, with spaces or underscores.
+
+    Returns:
+        The word folded to lower case, its gaps to single spaces.
+    """
+    return " ".join(word.replace("_", " ").split()).casefold()
+
+
+def clean_label(label: str) -> str:
+    """Turn a data set's label into the words that a person would say.
+
+    Args:
+        label: such as `"sky-other-merged"`, `"door-stuff"` or `"floor-wood"`.
+
+    Returns:
+        Such as `"sky"`, `"door"` or `"wood floor"`.
+    """
+    words = " ".join(label.replace("_", " ").split())
+    while words.endswith(LABEL_SUFFIXES):
+        words = words[: words.rindex("-")]
+    thing, dash, kind = words.partition("-")
+    if dash and thing in MATERIAL_OF:
+        return f"{kind} {thing}"
+    return words.replace("-", " ") if thing == "window" else words
+
+
+def _entry_of(item: object) -> ClassEntry:
+    if isinstance(item, ClassEntry):
+        return item
+    if not isinstance(item, str):
+        raise VocabularyError(f"a class is given as {item!r}; give a string or a ClassEntry")
+    name, *synonyms = item.split(SYNONYM_MARK)
+    return ClassEntry(name, tuple(word for word in synonyms if word.strip()))
+
+
+def _entries_of_json(text: str, source: str) -> list[ClassEntry]:
+    try:
+        items: Any = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise VocabularyError(f"{source} is not JSON: {error}") from error
+    if not isinstance(items, list):
+        raise VocabularyError(f"{source} holds a {type(items).__name__}; a list is needed")
+    return [_entry_of_object(item, source) if isinstance(item, dict) else _entry_of(item)
+            for item in items]  # fmt: skip
+
+
+def _entry_of_object(item: dict[str, Any], source: str) -> ClassEntry:
+    unknown = sorted(item.keys() - FILE_KEYS)
+    if unknown or "name" not in item:
+        problem = f"unknown keys {unknown}" if unknown else "no 'name'"
+        raise VocabularyError(f"{source}: {item!r} has {problem}; keys are {sorted(FILE_KEYS)}")
+    synonyms = item.get("synonyms", [])
+    if not isinstance(synonyms, list):
+        raise VocabularyError(f"{source}: synonyms of {item['name']!r} are not a list")
+    return ClassEntry(item["name"], tuple(synonyms), item.get("description"), item.get("parent"))
+
+
+def _checked(entry: ClassEntry) -> ClassEntry:
+    name = _clean(entry.name, "class name")
+    synonyms = {fold(name): name}
+    for synonym in entry.synonyms:
+        word = _clean(synonym, f"synonym of {name!r}")
+        synonyms.setdefault(fold(word), word)
+    return ClassEntry(
+        name=name,
+        synonyms=tuple(synonyms.values())[1:],
+        description=entry.description and _clean(entry.description, f"description of {name!r}"),
+        parent=entry.parent and _clean(entry.parent, f"parent of {name!r}"),
+    )
+
+
+def _clean(text: object, what: str) -> str:
+    if not isinstance(text, str):
+        raise VocabularyError(f"{what} is {text!r}; a string is needed")
+    stripped = text.strip()
+    if not stripped:
+        raise VocabularyError(f"{what} is empty")
+    if len(stripped) > MAX_CHARACTERS:
+        raise VocabularyError(
+            f"{what} has {len(stripped)} characters ({stripped[:20]!r}…); "
+            f"at most {MAX_CHARACTERS} are allowed"
+        )
+    if any(unicodedata.category(character) in ("Cc", "Cs") for character in stripped):
+        raise VocabularyError(f"{what} {stripped!r} has control characters")
+    return " ".join(stripped.split())
+
+
+def _top(entry: ClassEntry, by_name: Mapping[str, ClassEntry]) -> str:
+    path = [entry.name]
+    while entry.parent is not None:
+        if fold(entry.parent) in map(fold, path):
+            raise VocabularyError(f"parents form a circle: {' → '.join([*path, entry.parent])}")
+        path.append(entry.parent)
+        if fold(entry.parent) not in by_name:
+            break
+        entry = by_name[fold(entry.parent)]
+    return path[-1]
