@@ -1,0 +1,175 @@
+"""Why a pixel got its label: which of a class's prompts spoke for it, and how loudly.
+
+A `Segmentation` keeps the dense embedding of each view and the prompts; from these the cosines of
+any pixel with any class's prompts can be read without running the model again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpseg.prompts.pooling import unit
+from dpseg.runtime import FloatArray, PromptArrays
+from dpseg.tiling import View, view_weights
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """What speaks for one class at one pixel; cosines, None where there is no such prompt.
+
+    Attributes:
+        name: the class.
+        score: the decoder's score in [0, 1].
+        text_prompt: cosine with the class's name in sentences.
+        visual_prompt: cosine with the class's pictures.
+        text_token: cosine with the word of the name that fits best.
+        visual_token: cosine with the part of the pictures that fits best.
+    """
+
+    name: str
+    score: float
+    text_prompt: float
+    visual_prompt: float | None
+    text_token: float | None
+    visual_token: float | None
+
+    def __str__(self) -> str:
+        parts = {
+            "name": self.text_prompt,
+            "pictures": self.visual_prompt,
+            "best word": self.text_token,
+            "best part of the pictures": self.visual_token,
+        }
+        cosines = ", ".join(
+            f"{what} {value:+.2f}" for what, value in parts.items() if value is not None
+        )
+        return f"{self.name}: score {self.score:.2f} (cosines: {cosines})"
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why a pixel got its label.
+
+    Attributes:
+        label: the class that it got; None for an unlabelled pixel.
+        winner: the best of the given classes.
+        runner_up: the second best of them, if there is one.
+        rival: the best of the built-in names that compete, if any did.
+    """
+
+    label: str | None
+    winner: Vote
+    runner_up: Vote | None
+    rival: Vote | None
+
+    def __str__(self) -> str:
+        lines = [f"{self.label or 'unlabelled'}", f"  best       {self.winner}"]
+        if self.runner_up:
+            lines.append(f"  runner-up  {self.runner_up}")
+        if self.rival:
+            lines.append(f"  not named  {self.rival}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is kept of a run, so that it can be explained.
+
+    Attributes:
+        names: the given classes, then the built-in rivals that took part.
+        given: how many of the names were given.
+        scores: low-resolution scores of all names in [0, 1], (names) h w.
+        views: the views of the photo.
+        image_embeddings: of each view, D h w.
+        prompts: of all names.
+    """
+
+    names: tuple[str, ...]
+    given: int
+    scores: FloatArray
+    views: tuple[View, ...]
+    image_embeddings: tuple[FloatArray, ...]
+    prompts: PromptArrays
+
+
+def explain_pixel(
+    evidence: Evidence, x: int, y: int, *, photo_hw: tuple[int, int], label: str | None
+) -> Explanation:
+    """Weigh the prompts of the classes that came out best at one pixel.
+
+    Args:
+        evidence: of the run.
+        x: column of the photo.
+        y: row of the photo.
+        photo_hw: size of the photo.
+        label: what the pixel was labelled in the end.
+
+    Returns:
+        The winner, the runner-up and the best rival with their cosines.
+    """
+    scores = _sample(evidence.scores, (y + 0.5) / photo_hw[0], (x + 0.5) / photo_hw[1])
+    place = _embedding_at(evidence, x, y, photo_hw)
+    order = np.argsort(-scores[: evidence.given], kind="stable")
+    first = int(order[0]) if label is None else evidence.names.index(label)
+    others = [int(k) for k in order if k != first]
+    rivals = scores[evidence.given :]
+
+    def vote(k: int) -> Vote:
+        return _vote(evidence, k, float(scores[k]), place)
+
+    return Explanation(
+        label=label,
+        winner=vote(first),
+        runner_up=vote(others[0]) if others else None,
+        rival=vote(evidence.given + int(rivals.argmax())) if len(rivals) else None,
+    )
+
+
+def _vote(evidence: Evidence, k: int, score: float, place: FloatArray) -> Vote:
+    prompts = evidence.prompts
+    seen = bool(prompts.visual_mask[k])
+    tokens = prompts.text_tokens[k][prompts.text_token_mask[k]]
+    return Vote(
+        name=evidence.names[k],
+        score=score,
+        text_prompt=float((prompts.text_embedding[k] @ place).mean()),
+        visual_prompt=float((prompts.visual_embedding[k] @ place).mean()) if seen else None,
+        text_token=_best(tokens, place),
+        visual_token=_best(prompts.visual_tokens[k], place) if seen else None,
+    )
+
+
+def _best(tokens: FloatArray, place: FloatArray) -> float | None:
+    return float((tokens @ place).max()) if len(tokens) else None
+
+
+def _embedding_at(evidence: Evidence, x: int, y: int, photo_hw: tuple[int, int]) -> FloatArray:
+    """Blend the embeddings of all views that cover a pixel, as their scores were blended."""
+    weights = view_weights(evidence.views, photo_hw, (y, y + 1))
+    total = np.zeros(len(evidence.image_embeddings[0]), np.float32)
+    for view, weight, embedding in zip(
+        evidence.views, weights, evidence.image_embeddings, strict=True
+    ):
+        if view.top <= y < view.bottom and view.left <= x < view.right:
+            down = (y + 0.5 - view.top) / (view.bottom - view.top)
+            across = (x + 0.5 - view.left) / (view.right - view.left)
+            total += weight[0, x - view.left] * unit(_sample(embedding, down, across))
+    return unit(total)
+
+
+def _sample(maps: FloatArray, down: float, across: float) -> FloatArray:
+    """Read C h w at one point, given as shares of height and width; bilinear -> C."""
+    rows, columns = (
+        np.clip((share * size - 0.5), 0, size - 1)
+        for share, size in ((down, maps.shape[1]), (across, maps.shape[2]))
+    )
+    top, left = int(rows), int(columns)
+    bottom, right = min(top + 1, maps.shape[1] - 1), min(left + 1, maps.shape[2] - 1)
+    upper = maps[:, top, left] * (1 - (columns - left)) + maps[:, top, right] * (columns - left)
+    lower = maps[:, bottom, left] * (1 - (columns - left)) + maps[:, bottom, right] * (
+        columns - left
+    )
+    value: FloatArray = (upper * (1 - (rows - top)) + lower * (rows - top)).astype(np.float32)
+    return value

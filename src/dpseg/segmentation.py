@@ -1,0 +1,260 @@
+"""The result: which class each pixel of a photo belongs to, and how to take it elsewhere.
+
+The last step on the data's path. A `Segmentation` is plain arrays; it saves itself, converts
+itself and can say why a pixel got its label.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dpseg.draw import overlay, palette
+from dpseg.errors import DataError, require_extra
+from dpseg.explain import Evidence, Explanation, explain_pixel
+from dpseg.runtime import BoolArray, FloatArray, ImageArray
+from dpseg.tiling import LabelArray
+
+#: Closed rings of x, y corners: the outline first, then the holes; each N 2.
+Polygon = list[FloatArray]
+
+#: A palette PNG holds this many classes; its last index means unlabelled.
+PALETTE_CLASSES = 255
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segmentation:
+    """What was found in one photo.
+
+    Attributes:
+        photo: the photo as it was understood, upright RGB, H W 3.
+        labels: index into `classes`, -1 for unlabelled, H W.
+        classes: the names that were asked for.
+        scores: how sure the model is of each class, in [0, 1], at low resolution, K h w.
+        settings: model and options of the run, for the record.
+        evidence: what `explain` needs; None for a result that was put together by hand.
+    """
+
+    photo: ImageArray
+    labels: LabelArray
+    classes: tuple[str, ...]
+    scores: FloatArray
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    evidence: Evidence | None = field(default=None, repr=False)
+
+    @cached_property
+    def pixels(self) -> dict[str, int]:
+        """Number of pixels of every class, also of those that are not there."""
+        counts = np.bincount((self.labels + 1).ravel(), minlength=len(self.classes) + 1)
+        return {name: int(counts[k + 1]) for k, name in enumerate(self.classes)}
+
+    @property
+    def areas(self) -> dict[str, float]:
+        """Share of the photo of every class, in [0, 1]."""
+        return {name: count / self.labels.size for name, count in self.pixels.items()}
+
+    @property
+    def unlabelled_area(self) -> float:
+        """Share of the photo that belongs to none of the classes, in [0, 1]."""
+        return 1 - sum(self.pixels.values()) / self.labels.size
+
+    def mask(self, name: str) -> BoolArray:
+        """Pick out the pixels of one class.
+
+        Args:
+            name: one of `classes`.
+
+        Returns:
+            H W.
+
+        Raises:
+            DataError: no class has that name.
+        """
+        if name not in self.classes:
+            raise DataError(f"no class is named {name!r}; there are: {', '.join(self.classes)}.")
+        mask: BoolArray = self.labels == self.classes.index(name)
+        return mask
+
+    def overlay(self, *, opacity: float = 0.5) -> Image.Image:
+        """Draw the photo with colours, outlines and a legend, at a size to look at."""
+        return overlay(self.photo, self.labels, self.areas, opacity=opacity)
+
+    def to_rle(self) -> dict[str, dict[str, Any]]:
+        """Encode each class that is there as COCO run lengths: `size` and `counts`."""
+        from pycocotools import mask as coco
+
+        found = {}
+        for name, count in self.pixels.items():
+            if count:
+                rle = coco.encode(np.asfortranarray(self.mask(name).astype(np.uint8)))
+                found[name] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+        return found
+
+    def to_polygons(self) -> dict[str, list[Polygon]]:
+        """Trace the outlines of each class that is there.
+
+        Returns:
+            For each class its separate regions, each an outline and its holes, in pixels of the
+            photo: the pixel in the first row and column covers 0..1 x 0..1.
+        """
+        return {name: _outlines(self.mask(name)) for name, count in self.pixels.items() if count}
+
+    def to_supervision(self) -> Any:
+        """Convert to `supervision.Detections`, one detection for each class that is there.
+
+        Raises:
+            MissingExtraError: supervision is not installed.
+        """
+        supervision = require_extra("supervision", "supervision")
+        present = [k for k, name in enumerate(self.classes) if self.pixels[name]]
+        masks = np.stack([self.labels == k for k in present]) if present else None
+        boxes = [_box(self.labels == k) for k in present]
+        return supervision.Detections(
+            xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+            mask=masks,
+            confidence=np.array([self._confidence(k) for k in present], np.float32),
+            class_id=np.array(present, np.int64),
+            data={"class_name": np.array([self.classes[k] for k in present], dtype=str)},
+        )
+
+    def explain(self, x: int, y: int) -> Explanation:
+        """Tell which prompts spoke for a pixel's label, and what came second.
+
+        Args:
+            x: column.
+            y: row.
+
+        Returns:
+            Scores and cosines of the winner, the runner-up and the best name not asked for.
+
+        Raises:
+            DataError: the pixel lies outside the photo, or the result has no evidence.
+        """
+        height, width = self.labels.shape
+        if not (0 <= x < width and 0 <= y < height):
+            raise DataError(f"pixel x={x}, y={y} lies outside the photo of {width} x {height}.")
+        if self.evidence is None:
+            raise DataError("this result carries no evidence; only one from a Segmenter does.")
+        label = int(self.labels[y, x])
+        name = self.classes[label] if label >= 0 else None
+        return explain_pixel(self.evidence, x, y, photo_hw=(height, width), label=name)
+
+    def summary(self) -> dict[str, Any]:
+        """Put the result into plain numbers and strings, as `result.json` has it."""
+        height, width = self.labels.shape
+        masks = self.to_rle()
+        entries = [
+            {
+                "index": k,
+                "name": name,
+                "pixels": self.pixels[name],
+                "area": round(self.areas[name], 6),
+                "confidence": round(self._confidence(k), 4) if name in masks else None,
+                "box_xyxy": _box(self.labels == k) if name in masks else None,
+                "rle": masks.get(name),
+            }
+            for k, name in enumerate(self.classes)
+        ]
+        return {
+            "width": width,
+            "height": height,
+            "unlabelled_area": round(self.unlabelled_area, 6),
+            "classes": entries,
+            "settings": dict(self.settings),
+        }
+
+    def save(self, folder: str | os.PathLike[str]) -> Path:
+        """Write `overlay.png`, `labels.png` and `result.json`; each appears whole or not at all.
+
+        `labels.png` holds the class index of each pixel, with colours; 255 is unlabelled. Above
+        255 classes it has 16 bits, no colours, and 65535 is unlabelled.
+
+        Args:
+            folder: made if it is not there; files of these names in it are replaced.
+
+        Returns:
+            The folder.
+
+        Raises:
+            DataError: the folder cannot be written.
+        """
+        target = Path(folder)
+        text = json.dumps(self.summary(), indent=2, ensure_ascii=False)
+        writers: dict[str, Callable[[Path], None]] = {
+            "overlay.png": lambda path: self.overlay().save(path, "PNG", compress_level=3),
+            "labels.png": lambda path: _label_picture(self.labels, len(self.classes)).save(
+                path, "PNG"
+            ),
+            "result.json": lambda path: _write_text(path, text + "\n"),
+        }
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            for name, write in writers.items():
+                _replace(target / name, write)
+        except OSError as error:
+            raise DataError(f"{target} cannot be written: {error.strerror or error}.") from error
+        return target
+
+    def _confidence(self, k: int) -> float:
+        """Mean score of a class over its own region, at low resolution."""
+        size_wh = (self.scores.shape[2], self.scores.shape[1])
+        region = Image.fromarray((self.labels == k).astype(np.uint8) * 255)
+        share = np.asarray(region.resize(size_wh, Image.Resampling.BOX), dtype=np.float32)
+        return float((self.scores[k] * share).sum() / max(float(share.sum()), 1e-9))
+
+
+def _label_picture(labels: LabelArray, classes: int) -> Image.Image:
+    if classes > PALETTE_CLASSES:
+        return Image.fromarray(np.where(labels < 0, 65535, labels).astype(np.uint16))
+    indexed = Image.fromarray(np.where(labels < 0, PALETTE_CLASSES, labels).astype(np.uint8))
+    colours = np.zeros((256, 3), np.uint8)
+    colours[:classes] = palette(classes)
+    colours[PALETTE_CLASSES] = 235
+    indexed.putpalette(colours.tobytes())
+    return indexed
+
+
+def _outlines(mask: BoolArray) -> list[Polygon]:
+    from contourpy import FillType, contour_generator
+
+    padded = np.pad(mask, 1).astype(np.float32)
+    generator = contour_generator(z=padded, fill_type=FillType.OuterOffset)
+    regions = []
+    # Padding moves a pixel's centre from (0, 0) to (1, 1); it lies at (0.5, 0.5) of the photo.
+    for points, offsets in zip(*generator.filled(0.5, np.inf), strict=True):
+        corners = np.asarray(points, np.float32) - 0.5
+        regions.append([corners[a:b] for a, b in pairwise(offsets)])
+    return regions
+
+
+def _box(mask: BoolArray) -> list[int]:
+    """Left, top, right (beyond the last column) and bottom of a mask that is not empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
+
+
+def _replace(path: Path, write: Callable[[Path], None]) -> None:
+    """Write beside the target, then put in place in one step."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
