@@ -11,13 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from dpseg.prompts.bank import PromptBank
+from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import unit
-from dpseg.runtime import FloatArray
+from dpseg.prompts.text import encode_classes
+from dpseg.runtime import FloatArray, Runtime
 from dpseg.tiling import LabelArray
-from dpseg.vocabulary import ClassEntry, fold
+from dpseg.vocabulary import ClassEntry, Vocabulary, fold
 
 #: Common things and stuff, under words that mean any of them: a given name that is one of these
 #: words takes its whole group out of the competition.
@@ -152,6 +156,66 @@ def pick_rivals(
     order = np.argsort(-wins, kind="stable")[: rules.limit]
     least = max(1.0, rules.least_share * len(places))
     return [int(far[index]) for index in order if wins[index] >= least]
+
+
+class Unnamed:
+    """The rivals of one model, embedded once.
+
+    Args:
+        runtime: the model.
+        bank: has the text embeddings of most rivals; the others are encoded at first use.
+        cache: where encoded text is kept.
+        rules: which rivals join.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        bank: PromptBank | None,
+        *,
+        cache: PromptCache | None,
+        rules: UnlabelledRules = DEFAULT_UNLABELLED,
+    ) -> None:
+        self._runtime = runtime
+        self._bank = bank
+        self._cache = cache
+        self._rules = rules
+
+    def in_photo(
+        self, vocabulary: Vocabulary, text_embedding: FloatArray, image_embedding: FloatArray
+    ) -> list[str]:
+        """Choose the rivals of some classes in one photo.
+
+        Args:
+            vocabulary: the given classes.
+            text_embedding: of the given classes, unit vectors, K D.
+            image_embedding: of the photo's global view, D h w.
+
+        Returns:
+            Names that are not in the vocabulary, at most as many as the rules allow.
+        """
+        names = unrelated_rivals(vocabulary)
+        if not names:
+            return []
+        vectors = np.stack([self._vectors[name] for name in names])
+        picked = pick_rivals(image_embedding, text_embedding, vectors, self._rules)
+        return [names[index] for index in picked]
+
+    @cached_property
+    def _vectors(self) -> dict[str, FloatArray]:
+        vectors: dict[str, FloatArray] = {}
+        missing = []
+        for entry in map(ClassEntry, rival_names()):
+            row = self._bank.find(entry) if self._bank else None
+            if self._bank is None or row is None:
+                missing.append(entry)
+            else:
+                vectors[entry.name] = self._bank.text_embedding[row]
+        if missing:
+            text_embedding, _, _ = encode_classes(self._runtime, Vocabulary(missing), self._cache)
+            made = unit(text_embedding.mean(axis=1))
+            vectors.update((entry.name, row) for entry, row in zip(missing, made, strict=True))
+        return vectors
 
 
 def leave_unlabelled(

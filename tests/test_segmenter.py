@@ -1,0 +1,153 @@
+"""Photo and words in, labels out; by a model whose answers can be foreseen."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from colour_model import COLOURS, ColourRuntime
+from dpseg.errors import ImageError, PromptError, VocabularyError
+from dpseg.prompts.cache import PromptCache
+from dpseg.segmenter import Segmenter
+from dpseg.tiling import TilingRules
+from dpseg.vocabulary import ClassEntry
+
+
+def halves(left: str, right: str, photo_hw: tuple[int, int] = (64, 64)) -> np.ndarray:
+    photo = np.empty((*photo_hw, 3), np.uint8)
+    photo[:, : photo_hw[1] // 2] = COLOURS[left]
+    photo[:, photo_hw[1] // 2 :] = COLOURS[right]
+    return photo
+
+
+@pytest.fixture
+def runtime() -> ColourRuntime:
+    return ColourRuntime()
+
+
+@pytest.fixture
+def segmenter(runtime: ColourRuntime, tmp_path: Path) -> Segmenter:
+    return Segmenter(runtime, cache=PromptCache(tmp_path))
+
+
+def inner(labels: np.ndarray) -> tuple[set[int], set[int]]:
+    """Labels of the left and of the right, without the seam."""
+    width = labels.shape[1]
+    return (
+        set(np.unique(labels[:, : int(width * 0.4)])),
+        set(np.unique(labels[:, int(width * 0.6) :])),
+    )
+
+
+def test_words_find_their_pixels(segmenter: Segmenter) -> None:
+    found = segmenter(halves("red", "blue"), ["blue", "green", "red"])
+    assert inner(found.labels) == ({2}, {0})
+    assert found.classes == ("blue", "green", "red")
+    assert found.areas["red"] == pytest.approx(0.5, abs=0.1)
+    assert found.scores.shape == (3, 8, 8)
+    assert 0 <= found.scores.min() <= found.scores.max() <= 1
+
+
+def test_a_string_and_synonyms_do(segmenter: Segmenter) -> None:
+    assert segmenter(halves("red", "blue"), "blue, red").classes == ("blue", "red")
+    found = segmenter(halves("red", "blue"), ["thing|red", ClassEntry("blue")], unlabelled=False)
+    assert inner(found.labels) == ({0}, {1})
+
+
+def test_one_word_does_not_flood_the_photo(segmenter: Segmenter) -> None:
+    found = segmenter(halves("red", "green"), ["red"])
+    assert inner(found.labels) == ({0}, {-1})
+    assert found.unlabelled_area == pytest.approx(0.5, abs=0.1)
+    assert "grass" in found.settings["rivals"]
+
+
+def test_unlabelled_can_be_turned_off(segmenter: Segmenter) -> None:
+    found = segmenter(halves("red", "green"), ["red"], unlabelled=False)
+    assert (found.labels == 0).all()
+    assert found.settings["rivals"] == []
+
+
+def test_a_thing_without_a_name_is_found_by_its_picture(segmenter: Segmenter) -> None:
+    picture = np.full((32, 32, 3), COLOURS["magenta"], np.uint8)
+    photo = halves("red", "magenta")
+    assert inner(segmenter(photo, ["red", "blorp"]).labels)[1] == {-1}
+    found = segmenter(photo, ["red"], examples={"blorp": [picture]})
+    assert found.classes == ("red", "blorp")
+    assert inner(found.labels) == ({0}, {1})
+    assert segmenter(photo, examples={"blorp": [picture]}).classes == ("blorp",)
+
+
+@pytest.mark.parametrize("mode", ["pool", "crop"])
+def test_refinement_stops_when_nothing_changes(
+    segmenter: Segmenter, runtime: ColourRuntime, mode: str
+) -> None:
+    photo = halves("red", "blue")
+    plain = segmenter(photo, ["red", "blue"])
+    before = runtime.passes
+    refined = segmenter(photo, ["red", "blue"], refine=5, refine_mode=mode)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(refined.labels, plain.labels)
+    assert refined.settings["refine_rounds"] == 1
+    assert runtime.passes - before == 2
+
+
+def test_refinement_of_nothing_costs_no_pass(segmenter: Segmenter, runtime: ColourRuntime) -> None:
+    found = segmenter(halves("red", "red"), ["blorp"], refine=3)
+    assert (found.labels == -1).all()
+    assert found.settings["refine_rounds"] <= 1
+
+
+@pytest.mark.parametrize("photo_hw", [(1, 1), (30, 4000), (4000, 30), (1, 300)])
+def test_any_size_goes_through(segmenter: Segmenter, photo_hw: tuple[int, int]) -> None:
+    photo = halves("red", "blue", photo_hw)
+    found = segmenter(photo, ["red", "blue"], refine=1)
+    assert found.labels.shape == photo_hw
+    if photo_hw[1] >= 30:
+        assert inner(found.labels) == ({0}, {1})
+
+
+def test_tiles_find_what_the_global_view_misses(runtime: ColourRuntime, tmp_path: Path) -> None:
+    photo = np.full((256, 256, 3), 255, np.uint8)
+    photo[100:112, 200:212] = COLOURS["red"]  # a tenth of a place of the global view
+    cache = PromptCache(tmp_path)
+    whole = Segmenter(runtime, cache=cache, tiling=TilingRules(tile_above=10))
+    tiled = Segmenter(runtime, cache=cache, tiling=TilingRules(budget=100, global_share=0.2))
+    assert whole(photo, ["red", "white"]).settings["views"] == 1
+    found = tiled(photo, ["red", "white"])
+    assert found.settings["views"] > 20
+    assert found.pixels["red"] > whole(photo, ["red", "white"]).pixels["red"]
+    assert found.labels[106, 206] == 0
+
+
+def test_a_list_of_photos_gives_a_list(segmenter: Segmenter) -> None:
+    photos = [halves("red", "blue"), halves("blue", "red")]
+    first, second = segmenter(photos, ["red", "blue"])
+    np.testing.assert_array_equal(first.labels, segmenter(photos[0], ["red", "blue"]).labels)
+    assert inner(second.labels) == ({1}, {0})
+
+
+def test_results_explain_themselves(segmenter: Segmenter) -> None:
+    found = segmenter(halves("red", "green"), ["red", "blue"])
+    told = found.explain(5, 5)
+    assert told.label == "red"
+    assert told.winner.text_prompt == pytest.approx(1, abs=0.01)
+    assert told.winner.visual_prompt is None
+    told = found.explain(60, 5)
+    assert told.label is None
+    assert told.rival is not None
+    assert told.rival.name == "grass"
+    shown = segmenter(halves("red", "green"), ["red"], examples={"red": [halves("red", "red")]})
+    assert shown.explain(5, 5).winner.visual_prompt == pytest.approx(1, abs=0.01)
+
+
+def test_wrong_arguments_are_refused(segmenter: Segmenter) -> None:
+    photo = halves("red", "blue")
+    with pytest.raises(PromptError, match="-1"):
+        segmenter(photo, ["red"], refine=-1)
+    with pytest.raises(VocabularyError):
+        segmenter(photo, [])
+    with pytest.raises(VocabularyError, match="twice"):
+        segmenter(photo, ["red", "red"])
+    with pytest.raises(ImageError, match="does not exist"):
+        segmenter("nowhere.jpg", ["red"])
+    with pytest.raises(PromptError, match="'blorp'"):
+        segmenter(photo, ["red"], examples={"blorp": []})
