@@ -1,0 +1,105 @@
+"""Folders of labelled photos: `images/NAME.jpg`, `labels/NAME.png`, `classes.txt`, `SPLIT.txt`.
+
+`classes.txt` has a line `INDEX<TAB>NAME` for each class. A label picture has one channel of class
+indices; 255 is ignored (65535 where the picture has 16 bits). Indices on disk are mapped to
+positions in `names`: the nameable classes, in the file's order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dpseg.data.labels import IGNORE_INDEX, is_background, is_ignored, plain_name
+from dpseg.errors import DataError
+
+UNLABELLED = -1
+BACKGROUND = -2
+
+LabelArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled photo.
+
+    Attributes:
+        key: the file's stem.
+        image: RGB, H W 3.
+        label: position in the set's names, -1 ignored, -2 none of the names, H W.
+    """
+
+    key: str
+    image: npt.NDArray[np.uint8]
+    label: LabelArray
+
+
+class LabelledFolder:
+    """A split of a folder of labelled photos.
+
+    Args:
+        root: folder with `images/`, `labels/`, `classes.txt` and the split's list.
+        split: name of the list, such as `"train"`.
+        ignored_names: plain names whose pixels are ignored (a zero-shot run's unseen names).
+
+    Raises:
+        DataError: a file is missing, a list is empty, or two classes have one plain name.
+    """
+
+    def __init__(
+        self, root: Path | str, split: str, *, ignored_names: frozenset[str] = frozenset()
+    ) -> None:
+        self.root = Path(root)
+        self.name = self.root.name
+        self.keys = _read_lines(self.root / f"{split}.txt")
+        self.names: list[str] = []
+        self._position = np.full(2**16, UNLABELLED, dtype=np.int32)
+        self._known = np.zeros(2**16, dtype=bool)
+        self._known[[IGNORE_INDEX, 2**16 - 1]] = True
+        self.has_background = False
+        for line in _read_lines(self.root / "classes.txt"):
+            index_text, _, label = line.partition("\t")
+            self._add_class(int(index_text), label, ignored_names)
+
+    def _add_class(self, index: int, label: str, ignored_names: frozenset[str]) -> None:
+        self._known[index] = True
+        if is_background(label):
+            self._position[index] = BACKGROUND
+            self.has_background = True
+        elif not is_ignored(label):
+            name = plain_name(label)
+            if name in self.names:
+                raise DataError(f"{self.root}/classes.txt: two classes are called {name!r}")
+            if name not in ignored_names:
+                self._position[index] = len(self.names)
+            self.names.append(name)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> Sample:
+        key = self.keys[index]
+        label_path = self.root / "labels" / f"{key}.png"
+        try:
+            image = np.asarray(Image.open(self.root / "images" / f"{key}.jpg").convert("RGB"))
+            stored = np.asarray(Image.open(label_path)).astype(np.int64)
+        except OSError as error:
+            raise DataError(f"cannot read sample {key!r} of {self.root}: {error}") from error
+        if not self._known[stored].all():
+            unknown = sorted(set(stored[~self._known[stored]].tolist()))[:5]
+            raise DataError(f"{label_path} holds indices {unknown}; classes.txt does not list them")
+        return Sample(key, image, self._position[stored])
+
+
+def _read_lines(path: Path) -> list[str]:
+    try:
+        lines = [line.rstrip("\n") for line in path.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error}") from error
+    if not lines:
+        raise DataError(f"{path} is empty")
+    return lines

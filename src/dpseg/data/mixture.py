@@ -1,0 +1,130 @@
+"""Several labelled folders as one training set with one list of names.
+
+A pixel's label says what it is, and by that what it is not. Which other names it rules out depends
+on the set: `names` of one set exclude each other, background excludes all names of its set, and
+sets with the same idea of a class (`exclusive` groups) exclude each other's names too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dpseg.data.dataset import BACKGROUND, UNLABELLED, LabelledFolder, Sample
+from dpseg.errors import DataError
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class SourceSettings:
+    """One folder of the mixture.
+
+    Attributes:
+        name: folder name below the data root.
+        repeat: how often an epoch shows each photo.
+        exclusive: whether its labels also exclude the names of the other exclusive sources.
+        too_coarse: labels of it that may contain other names; they exclude only the set's own.
+        labelled: False for photos without labels.
+        holdout_every: every n-th photo is kept aside for choosing (0 keeps none).
+    """
+
+    name: str
+    repeat: int = 1
+    exclusive: bool = False
+    too_coarse: tuple[str, ...] = ()
+    labelled: bool = True
+    holdout_every: int = 0
+
+
+class Mixture:
+    """Photos of several sources in memory, with labels as positions in one list of names.
+
+    Args:
+        root: folder that holds the sources.
+        sources: what to mix.
+        unseen: plain names whose pixels are ignored everywhere (zero-shot protocol).
+
+    Attributes:
+        names: all plain names, unseen ones left out.
+        excludes: label L rules out name N for pixels of source S; S (N + 1) N, where the last label
+            row is background.
+    """
+
+    def __init__(
+        self, root: Path, sources: Sequence[SourceSettings], *, unseen: frozenset[str] = frozenset()
+    ) -> None:
+        self.sources = list(sources)
+        self.samples: list[tuple[int, Sample]] = []
+        self.holdout: list[tuple[int, Sample]] = []
+        folders = [
+            LabelledFolder(root / s.name, "train", ignored_names=unseen) if s.labelled else None
+            for s in sources
+        ]
+        self.names = sorted({n for f in folders if f for n in f.names} - unseen)
+        position = {name: i for i, name in enumerate(self.names)}
+        for index, (source, folder) in enumerate(zip(self.sources, folders, strict=True)):
+            if folder is None:
+                self.samples += [(index, s) for s in _unlabelled_samples(root / source.name)]
+                continue
+            mapping = np.array([position.get(n, UNLABELLED) for n in folder.names], dtype=np.int32)
+            for i in range(len(folder)):
+                sample = folder[i]
+                label = np.where(sample.label >= 0, mapping[sample.label], sample.label)
+                kept = Sample(sample.key, sample.image, label.astype(np.int16).astype(np.int32))
+                held = source.holdout_every and i % source.holdout_every == 0
+                (self.holdout if held else self.samples).append((index, kept))
+        self.excludes = self._exclusions(folders)
+        self._order = [
+            i for i, (s, _) in enumerate(self.samples) for _ in range(self.sources[s].repeat)
+        ]
+
+    def _exclusions(self, folders: Sequence[LabelledFolder | None]) -> BoolArray:
+        count = len(self.names)
+        position = {name: i for i, name in enumerate(self.names)}
+        members = np.zeros((len(folders), count), dtype=bool)
+        for index, folder in enumerate(folders):
+            if folder:
+                members[index, [position[n] for n in folder.names if n in position]] = True
+        shared = np.zeros(count, dtype=bool)
+        for index, source in enumerate(self.sources):
+            if source.exclusive:
+                shared |= members[index]
+        excludes = np.zeros((len(folders), count + 1, count), dtype=bool)
+        for index, (source, folder) in enumerate(zip(self.sources, folders, strict=True)):
+            if folder is None:
+                continue
+            reach = members[index] | shared if source.exclusive else members[index]
+            excludes[index, :count] = reach
+            for name in source.too_coarse:
+                if name in position:
+                    excludes[index, position[name]] = members[index]
+            excludes[index, np.arange(count), np.arange(count)] = False
+            if folder.has_background:
+                excludes[index, BACKGROUND_ROW] = members[index]
+        return excludes
+
+    def epoch(self, generator: np.random.Generator) -> IntArray:
+        """Draw an epoch's order of samples."""
+        return generator.permutation(np.array(self._order, dtype=np.int32))
+
+
+BACKGROUND_ROW = BACKGROUND + 1  # the last row: -1
+
+
+def _unlabelled_samples(folder: Path) -> list[Sample]:
+    paths = sorted((folder / "images").glob("*.jpg"))
+    if not paths:
+        raise DataError(f"no photos in {folder / 'images'}")
+    samples = []
+    for path in paths:
+        image = np.asarray(Image.open(path).convert("RGB"))
+        label = np.full(image.shape[:2], UNLABELLED, dtype=np.int32)
+        samples.append(Sample(path.stem, image, label))
+    return samples

@@ -1,0 +1,1 @@
+"""Dual encoders: text towers and image towers that share a joint space."""

@@ -1,0 +1,124 @@
+"""`dpseg-lite` as one module: image tower, text map, network; and its file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from dpseg.config import LiteConfig
+from dpseg.encoders.lite import LEVEL_CHANNELS, LiteImageTower
+from dpseg.encoders.text_map import TextMap
+from dpseg.errors import CheckpointError
+from dpseg.model.decoder import DecoderConfig
+from dpseg.model.dpseg import DPSeg
+from dpseg.model.stage import StageConfig
+
+TOKEN_CHANNELS = 2
+_EMBED_KERNEL = 7
+
+
+class LiteModel(nn.Module):
+    """The tensors of `dpseg-lite`, without the frozen text tower.
+
+    Args:
+        config: its sizes.
+    """
+
+    def __init__(self, config: LiteConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tower = LiteImageTower(
+            embedding_dim=config.embedding_dim, adapter_dim=config.adapter_dim
+        )
+        self.text_map = TextMap(
+            centres=config.anchors, text_dim=config.text_dim, embedding_dim=config.embedding_dim
+        )
+        self.network = DPSeg(decoder=lite_decoder(config))
+
+    def encoder_key(self) -> str:
+        """Hash what prompts depend on: the image tower and the text map."""
+        digest = hashlib.sha256()
+        for part in (self.tower, self.text_map):
+            for name, tensor in sorted(part.state_dict().items()):
+                digest.update(name.encode())
+                digest.update(tensor.to(torch.float16).numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def lite_decoder(config: LiteConfig) -> DecoderConfig:
+    """Lay out the decoder of `dpseg-lite`: stride 16 to 4 in three stages."""
+    templates = len(config.templates)
+    stages = tuple(
+        StageConfig(
+            level=level,
+            upsample=1 if position == 0 else 2,
+            channels_in=config.widths[position],
+            channels_out=config.widths[position + 1],
+            image_channels=LEVEL_CHANNELS[level],
+            guidance_channels=templates,
+        )
+        for position, level in enumerate(config.guidance_levels)
+    )
+    return DecoderConfig(
+        cost_channels=templates + TOKEN_CHANNELS,
+        embed_channels=config.widths[0],
+        embed_kernel=_EMBED_KERNEL,
+        stages=stages,
+    )
+
+
+def save_lite(model: LiteModel, path: Path) -> None:
+    """Write a model as half-precision safetensors with its settings in the header, atomically.
+
+    Args:
+        model: what to write.
+        path: the file to make or replace.
+    """
+    state = {
+        key: (tensor.half() if tensor.is_floating_point() else tensor).contiguous()
+        for key, tensor in model.state_dict().items()
+    }
+    metadata = {"config": model.config.model_dump_json(), "encoder_key": model.encoder_key()}
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        save_file(state, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_lite(path: Path) -> LiteModel:
+    """Read a model that `save_lite` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The model in single precision, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or not a `dpseg-lite` model.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            config = LiteConfig.model_validate(json.loads((file.metadata() or {})["config"]))
+            state: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        model = LiteModel(config)
+        model.load_state_dict({key: _single(tensor) for key, tensor in state.items()})
+    except FileNotFoundError as error:
+        raise CheckpointError(f"no weights at {path}") from error
+    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} is no dpseg-lite model: {reason}") from error
+    return model.eval()
+
+
+def _single(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.is_floating_point() else tensor

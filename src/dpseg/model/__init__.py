@@ -1,0 +1,1 @@
+"""The network between prompts and scores: cost volumes and the decoder that they guide."""

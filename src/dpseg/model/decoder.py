@@ -1,0 +1,127 @@
+"""The cost-volume-guided decoder: from coarse cost volumes to fine logits, class by class.
+
+Costs come in at the image embedding's stride. Each stage spreads them over space, lets the classes
+compete, and is guided by the image features and the visual cost volume of a shallower level.
+Auxiliary heads before the stages tell which classes can be dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dpseg.model.rejection import surviving_classes
+from dpseg.model.stage import DecoderStage, StageConfig, match_size
+
+
+@dataclass(frozen=True)
+class DecoderConfig:
+    """Sizes of the decoder.
+
+    Attributes:
+        cost_channels: M', channels of the cost volume.
+        embed_channels: channels of its embedding.
+        embed_kernel: side of the embedding's convolution, odd.
+        stages: deepest first.
+    """
+
+    cost_channels: int
+    embed_channels: int
+    embed_kernel: int
+    stages: tuple[StageConfig, ...]
+
+
+@dataclass(frozen=True)
+class DecoderOutput:
+    """What the decoder says.
+
+    Attributes:
+        logits: at the finest level, B K H W; a rejected class has the score of the head that
+            rejected it.
+        auxiliary: the heads' logits before each stage, coarsest first, B K' h w.
+    """
+
+    logits: Tensor
+    auxiliary: list[Tensor]
+
+
+class CostVolumeGuidedDecoder(nn.Module):
+    """Refine cost volumes under the guidance of shallow levels.
+
+    Its output corrects the coarse logits; the last convolution starts at zero, so that an untrained
+    decoder changes nothing and training cannot forget what the cost volumes know.
+
+    Args:
+        config: sizes.
+
+    Source: DPSeg, cost-volume-guided decoder; the residual form is a dpseg choice.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embed = nn.Conv2d(
+            config.cost_channels,
+            config.embed_channels,
+            config.embed_kernel,
+            padding=config.embed_kernel // 2,
+        )
+        self.stages = nn.ModuleList(DecoderStage(stage) for stage in config.stages)
+        self.heads = nn.ModuleList(nn.Conv2d(s.channels_in, 1, 1) for s in config.stages)
+        self.predict = nn.Conv2d(config.stages[-1].channels_out, 1, 3, padding=1)
+        for module in (*self.heads, self.predict):
+            nn.init.zeros_(module.weight)
+            nn.init.zeros_(module.bias)
+
+    def forward(
+        self,
+        cost: Tensor,
+        coarse_logits: Tensor,
+        image_features: Mapping[int, Tensor],
+        visual_costs: Mapping[int, Tensor],
+        keep: int | None = None,
+    ) -> DecoderOutput:
+        """Decode cost volumes.
+
+        Args:
+            cost: F_c with token-wise channels, B K M' h w.
+            coarse_logits: what the cost volume alone says, B K h w.
+            image_features: level j to B C_j h_j w_j.
+            visual_costs: level j to F_v^j, B K M h_j w_j.
+            keep: classes that each place keeps alive at every head; None rejects none.
+
+        Returns:
+            Logits at the finest level and of the heads.
+        """
+        alive = torch.arange(cost.shape[1], device=cost.device)
+        scored: list[tuple[Tensor, Tensor]] = []
+        x = self.embed(cost.flatten(0, 1))  # (B K) C h w
+        for stage, head in zip(self.stages, self.heads, strict=True):
+            logits = self._corrected(head(x.detach()), coarse_logits[:, alive])
+            scored.append((alive, logits))
+            if keep is not None:
+                winners = surviving_classes(logits, keep)
+                x = x.unflatten(0, (-1, len(alive)))[:, winners].flatten(0, 1)  # (B K) C h w
+                alive = alive[winners]
+            level = stage.config.level
+            x = stage(x, image_features[level], visual_costs[level][:, alive], len(alive))
+        logits = self._corrected(self.predict(x), coarse_logits[:, alive])
+        auxiliary = [head_logits for _, head_logits in scored]
+        for classes, head_logits in reversed(scored):
+            if len(classes) > logits.shape[1]:
+                logits = match_size(head_logits, x).index_copy(
+                    1, torch.searchsorted(classes, alive), logits
+                )
+                alive = classes
+        return DecoderOutput(logits, auxiliary)
+
+    @staticmethod
+    def _corrected(correction: Tensor, coarse_logits: Tensor) -> Tensor:
+        """Add a correction, (B K) 1 H W, to enlarged coarse logits, B K H W."""
+        classes = coarse_logits.shape[1]
+        return (
+            match_size(coarse_logits, correction) + correction.unflatten(0, (-1, classes))[:, :, 0]
+        )

@@ -1,0 +1,179 @@
+"""DPSeg: dual prompts in, class scores out.
+
+Reads like the paper's figure: join the prompts, compare them with the image (class-wise and
+token-wise), compare the shallow levels with the pictures' shallow levels, decode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dpseg.model.cost_volume import (
+    PromptStrategy,
+    cost_volume,
+    joint_cost_volume,
+    token_cost_volume,
+)
+from dpseg.model.decoder import CostVolumeGuidedDecoder, DecoderConfig, DecoderOutput
+
+Guidance = Literal["visual", "upsampled"]
+TOKEN_TEMPERATURE = 0.05
+
+
+@dataclass(frozen=True)
+class Prompts:
+    """The prompts of K classes as tensors; see `dpseg.runtime.PromptArrays`."""
+
+    text_embedding: Tensor
+    visual_embedding: Tensor
+    visual_features: Mapping[int, Tensor]
+    text_tokens: Tensor
+    text_token_mask: Tensor
+    visual_tokens: Tensor
+    visual_mask: Tensor
+
+    def select(self, classes: Tensor) -> Prompts:
+        """Keep some of the classes, in the given order."""
+        levels = {j: v[classes] for j, v in self.visual_features.items()}
+        rest = {
+            name: getattr(self, name)[classes]
+            for name in self.__dataclass_fields__
+            if name != "visual_features"
+        }
+        return Prompts(visual_features=levels, **rest)
+
+
+@dataclass(frozen=True)
+class Switches:
+    """What takes part; the ablations of the paper are settings of these.
+
+    Attributes:
+        strategy: how text and pictures are joined.
+        token_wise: whether token-wise costs take part.
+        guidance_levels: levels j whose visual cost volumes guide; the others see zeros.
+        guidance: `"upsampled"` guides by the enlarged F_c instead of F_v^j.
+        decoder: False takes the cost volume's own logits (training-free mode).
+        keep: classes that each place keeps alive in early rejection; None rejects none.
+    """
+
+    strategy: PromptStrategy = "average"
+    token_wise: bool = True
+    guidance_levels: tuple[int, ...] = (4, 3, 2)
+    guidance: Guidance = "visual"
+    decoder: bool = True
+    keep: int | None = 8
+
+    def but(self, **changes: object) -> Switches:
+        """Copy with some settings changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+class DPSeg(nn.Module):
+    """The network behind the encoders.
+
+    Args:
+        decoder: sizes of the decoder; `cost_channels` counts M class-wise and 2 token-wise ones.
+
+    Source: DPSeg, overview figure.
+    """
+
+    def __init__(self, *, decoder: DecoderConfig) -> None:
+        super().__init__()
+        self.decoder = CostVolumeGuidedDecoder(decoder)
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.bias = nn.Parameter(torch.tensor(-5.0))
+
+    def coarse_logits(self, cost: Tensor) -> Tensor:
+        """Turn a class-wise cost volume (B K M h w) into logits (B K h w)."""
+        return self.log_scale.exp() * cost.mean(2) + self.bias
+
+    def forward(
+        self,
+        image_embedding: Tensor,
+        image_features: Mapping[int, Tensor],
+        prompts: Prompts,
+        switches: Switches,
+    ) -> Tensor:
+        """Score every class at every place.
+
+        Args:
+            image_embedding: E, B D h w.
+            image_features: level j to E_j, B C_j h_j w_j.
+            prompts: of K classes.
+            switches: what takes part.
+
+        Returns:
+            Logits at the finest level's resolution, B K H W (at E's without a decoder).
+        """
+        coarse, output = self.decode(image_embedding, image_features, prompts, switches)
+        return coarse if output is None else output.logits
+
+    def decode(
+        self,
+        image_embedding: Tensor,
+        image_features: Mapping[int, Tensor],
+        prompts: Prompts,
+        switches: Switches,
+    ) -> tuple[Tensor, DecoderOutput | None]:
+        """Compute coarse logits, B K h w, and what the decoder makes of them."""
+        joint = joint_cost_volume(
+            image_embedding,
+            prompts.text_embedding,
+            prompts.visual_embedding,
+            prompts.visual_mask,
+            switches.strategy,
+        )
+        coarse = self.coarse_logits(joint)
+        if not switches.decoder:
+            return coarse, None
+        cost = torch.cat([joint, *self._token_costs(image_embedding, prompts, switches)], dim=2)
+        visual_costs = self._visual_costs(joint, image_features, prompts, switches)
+        return coarse, self.decoder(cost, coarse, image_features, visual_costs, switches.keep)
+
+    def _token_costs(
+        self, image_embedding: Tensor, prompts: Prompts, switches: Switches
+    ) -> list[Tensor]:
+        """Compare with words of the text and parts of the pictures, two of B K 1 h w."""
+        masks = [
+            prompts.text_token_mask,
+            prompts.visual_mask[:, None].expand(prompts.visual_tokens.shape[:2]),
+        ]
+        speaks = ["text", "visual"] if switches.strategy in ("text", "visual") else []
+        costs = []
+        for kind, tokens, mask in zip(
+            ("text", "visual"), (prompts.text_tokens, prompts.visual_tokens), masks, strict=True
+        ):
+            silent = not switches.token_wise or (speaks and kind != switches.strategy)
+            mask = torch.zeros_like(mask) if silent else mask
+            costs.append(token_cost_volume(image_embedding, tokens, mask, TOKEN_TEMPERATURE))
+        return costs
+
+    def _visual_costs(
+        self,
+        joint: Tensor,
+        image_features: Mapping[int, Tensor],
+        prompts: Prompts,
+        switches: Switches,
+    ) -> dict[int, Tensor]:
+        """Compare the shallow levels with the pictures' shallow levels, j to B K M h_j w_j."""
+        costs = {}
+        for level, features in image_features.items():
+            size = features.shape[-2:]
+            templates = prompts.text_embedding.shape[1]
+            off = level not in switches.guidance_levels or switches.strategy == "text"
+            if switches.guidance == "upsampled" and level in switches.guidance_levels:
+                enlarged = F.interpolate(joint[:, :, :templates].flatten(1, 2), size)
+                costs[level] = enlarged.unflatten(1, (-1, templates))  # B K M h_j w_j
+            elif off:
+                shape = (features.shape[0], joint.shape[1], templates, *size)
+                costs[level] = joint.new_zeros(shape)
+            else:
+                mask = prompts.visual_mask[:, None, None, None]  # K 1 1 1
+                costs[level] = cost_volume(features, prompts.visual_features[level]) * mask
+        return costs

@@ -1,0 +1,29 @@
+"""Category early rejection: classes that win nowhere leave the decoder early.
+
+Most of a large vocabulary is not in a photo. A class goes on to the next stage if it is among the
+k best at some place; the others keep the score of the head that rejected them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def surviving_classes(logits: Tensor, keep: int) -> Tensor:
+    """Find the classes that are among the best at some place.
+
+    Args:
+        logits: B K H W.
+        keep: k, how many classes each place may keep alive; at least 1.
+
+    Returns:
+        Sorted class indices, all of them where K <= k.
+
+    Source: SED, category early rejection, which DPSeg inherits; k = 8.
+    """
+    classes = logits.shape[1]
+    if classes <= keep:
+        return torch.arange(classes, device=logits.device)
+    best = logits.topk(keep, dim=1).indices
+    return torch.unique(best)

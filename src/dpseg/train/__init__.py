@@ -1,0 +1,1 @@
+"""How the weights are made: names, alignment, dense fine-tuning, decoder."""

@@ -1,0 +1,89 @@
+"""Batches for dense training: random crops with soft cell targets, and varied names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from dpseg.data.mixture import Mixture
+from dpseg.data.transforms import CropSettings, random_crop
+from dpseg.train.dense_loss import cell_targets
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Crops and what their labels say.
+
+    Attributes:
+        images: RGB in [0, 1], channels last in memory, B 3 H W.
+        targets: cell side in pixels to (positive, negative) weights, each B (h w) N.
+    """
+
+    images: Tensor
+    targets: dict[int, tuple[Tensor, Tensor]]
+
+
+class BatchSampler:
+    """Draw batches from a mixture without end, epoch by epoch.
+
+    Args:
+        mixture: where the photos come from.
+        crop: how crops are drawn.
+        batch_size: crops in a batch.
+        cells: cell sides in pixels for which targets are made.
+    """
+
+    def __init__(
+        self, mixture: Mixture, *, crop: CropSettings, batch_size: int, cells: tuple[int, ...]
+    ) -> None:
+        self.mixture = mixture
+        self.crop = crop
+        self.batch_size = batch_size
+        self.cells = cells
+        self._order: Iterator[int] = iter(())
+
+    def draw(self, generator: np.random.Generator) -> Batch:
+        """Draw the next batch."""
+        images, targets = [], {cell: ([], []) for cell in self.cells}  # type: ignore[var-annotated]
+        while len(images) < self.batch_size:
+            index = next(self._order, None)
+            if index is None:
+                self._order = iter(self.mixture.epoch(generator).tolist())
+                continue
+            source, sample = self.mixture.samples[index]
+            image, label = random_crop(sample.image, sample.label, self.crop, generator)
+            images.append(torch.from_numpy(image))
+            for cell in self.cells:
+                positive, negative = cell_targets(label, self.mixture.excludes[source], cell)
+                targets[cell][0].append(positive)
+                targets[cell][1].append(negative)
+        stacked = torch.stack(images).permute(0, 3, 1, 2).float() / 255  # B 3 H W
+        return Batch(
+            stacked.contiguous(memory_format=torch.channels_last),
+            {cell: (torch.stack(p), torch.stack(n)) for cell, (p, n) in targets.items()},
+        )
+
+
+class NameVariants:
+    """Joint text embeddings of names, a little different each time they are drawn.
+
+    Args:
+        variants: for each of N names the embeddings of its synonyms in all templates, S_n D.
+    """
+
+    def __init__(self, variants: list[Tensor]) -> None:
+        self.mean = torch.stack([F.normalize(v.mean(0), dim=0) for v in variants])
+        self._variants = variants
+
+    def draw(self, generator: np.random.Generator) -> Tensor:
+        """Mix each name's variants with random weights, N D, unit length."""
+        mixed = [
+            torch.from_numpy(generator.dirichlet(np.ones(len(v)))).to(v.dtype) @ v
+            for v in self._variants
+        ]
+        return F.normalize(torch.stack(mixed), dim=-1)

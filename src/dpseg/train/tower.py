@@ -1,0 +1,159 @@
+"""Stage one: dense fine-tuning of the image tower, text map and shallow trunk frozen.
+
+The tower learns to say at every place which names are there. Three terms: each name's score from
+its text alone, each name's score from text and a picture of it (a recent region of another photo),
+and faithfulness to the untrained tower over ImageNet's thousands of names.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dpseg.encoders.lite import STRIDE, LiteImageTower
+from dpseg.train.dense_loss import balanced_sigmoid_loss, keep_scores_loss, masked_softmax_loss
+from dpseg.train.region_queue import RegionQueue
+from dpseg.train.sampling import BatchSampler, NameVariants
+
+
+@dataclass(frozen=True)
+class TowerSettings:
+    """Weights of the loss terms and learning rates.
+
+    Attributes:
+        trunk_lr: peak rate of the pretrained convolutions.
+        adapter_lr: peak rate of the adapter, the projection and the score's scale.
+        keep: weight of the faithfulness term.
+        keep_scale: sharpness of the compared distributions.
+        keep_places: places compared a batch.
+        compete: weight of the softmax over the names that labels rule in or out.
+        visual: weight of the terms with visual prompts.
+    """
+
+    trunk_lr: float = 1e-4
+    adapter_lr: float = 1e-3
+    keep: float = 2.0
+    keep_scale: float = 20.0
+    keep_places: int = 400
+    compete: float = 0.0
+    visual: float = 0.5
+
+
+class TowerModule(nn.Module):
+    """What stage one checkpoints: the tower, the score's scale and bias, and the regions."""
+
+    def __init__(self, tower: LiteImageTower, queue: RegionQueue) -> None:
+        super().__init__()
+        self.tower = tower
+        self.queue = queue
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.bias = nn.Parameter(torch.tensor(-5.0))
+
+
+class TowerStage:
+    """Dense fine-tuning of the deep half of an image tower.
+
+    Args:
+        tower: aligned tower; its present state is also the teacher.
+        teacher: the untrained tower to stay faithful to.
+        sampler: batches with targets for cells of the tower's stride.
+        names: joint text embeddings of the mixture's names.
+        anchors: joint embeddings of the names to be faithful on, A D.
+        settings: loss weights and rates.
+    """
+
+    def __init__(
+        self,
+        *,
+        tower: LiteImageTower,
+        teacher: LiteImageTower,
+        sampler: BatchSampler,
+        names: NameVariants,
+        anchors: Tensor,
+        settings: TowerSettings,
+    ) -> None:
+        self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
+        self.sampler = sampler
+        self.names = names
+        self.anchors = anchors
+        self.settings = settings
+        queue = RegionQueue(names=len(names.mean), channels={0: names.mean.shape[1]})
+        tower.requires_grad_(False)
+        self._trunk = _trained_trunk(tower)
+        self._added = [*tower.projection.parameters(), *tower.adapter.parameters()]
+        for parameter in (*self._trunk, *self._added):
+            parameter.requires_grad_(True)
+        self.module = TowerModule(tower.to(memory_format=torch.channels_last), queue)  # type: ignore[call-overload]
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """List the trained parameters, each group with its peak `lr`."""
+        added = [*self._added, self.module.log_scale, self.module.bias]
+        return [
+            {"params": self._trunk, "lr": self.settings.trunk_lr},
+            {"params": added, "lr": self.settings.adapter_lr},
+        ]
+
+    def loss(self, generator: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+        """Draw a batch and compute its loss and the figures to log."""
+        settings, module = self.settings, self.module
+        batch = self.sampler.draw(generator)
+        positive, negative = batch.targets[STRIDE]
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            with torch.no_grad():
+                shallow, _ = module.tower.shallow(batch.images)
+                old, _ = self.teacher.deep(shallow)
+            embedding, _ = module.tower.deep(shallow)
+        new_places = F.normalize(embedding.float().flatten(2).transpose(1, 2), dim=-1)  # B (h w) D
+        old_places = F.normalize(old.float().flatten(2).transpose(1, 2), dim=-1)
+
+        text = self.names.draw(generator)
+        visual, known = module.queue.draw(generator, regions=int(generator.integers(1, 4)))
+        dual = F.normalize(text + known[:, None] * visual[0], dim=-1)
+        text_loss = self._name_loss(new_places @ text.T, positive, negative)
+        dual_loss = self._name_loss(new_places @ dual.T, positive, negative)
+
+        count = new_places.shape[0] * new_places.shape[1]
+        places = torch.from_numpy(generator.choice(count, settings.keep_places, replace=False))
+        keep = keep_scores_loss(
+            new_places.flatten(0, 1)[places] @ self.anchors.T,
+            old_places.flatten(0, 1)[places] @ self.anchors.T,
+            scale=settings.keep_scale,
+        )
+        module.queue.push({0: (embedding.detach(), positive)})
+        total = text_loss + settings.visual * dual_loss + settings.keep * keep
+        return total, {
+            "text": text_loss.item(),
+            "dual": dual_loss.item(),
+            "keep": keep.item(),
+            "scale": module.log_scale.exp().item(),
+            "bias": module.bias.item(),
+        }
+
+    def _name_loss(self, cosine: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        logits = self.module.log_scale.exp() * cosine + self.module.bias
+        loss = balanced_sigmoid_loss(logits, positive, negative)
+        if self.settings.compete:
+            loss = loss + self.settings.compete * masked_softmax_loss(logits, positive, negative)
+        return loss
+
+
+def _trained_trunk(tower: LiteImageTower) -> list[nn.Parameter]:
+    """List the deep trunk's pointwise convolutions.
+
+    Depthwise kernels stay as they are: they hold under 5% of the parameters, and their gradients
+    take two thirds of a step's time on a CPU.
+    """
+    convolutions = [
+        module
+        for part in (*tower.trunk.blocks[4:], tower.head)
+        for module in part.modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1
+    ]
+    return [parameter for module in convolutions for parameter in module.parameters()]
