@@ -5,7 +5,7 @@ import json
 import pytest
 
 from dpseg.errors import VocabularyError
-from dpseg.vocabulary import ClassEntry, Vocabulary, builtin_names, clean_label, fold
+from dpseg.vocabulary import ClassEntry, Vocabulary, builtin_names, fold
 
 
 def test_names_synonyms_and_commas():
@@ -139,23 +139,6 @@ def test_voc_with_background_rolls_up_to_21_classes():
     assert names[:20] == Vocabulary.load("voc20").names
     assert names[20:] == ["background"]
     assert (index[20:] == 20).all()
-
-
-@pytest.mark.parametrize(
-    ("label", "words"),
-    [
-        ("wall-other-merged", "wall"),
-        ("door-stuff", "door"),
-        ("tree-merged", "tree"),
-        ("floor-wood", "wood floor"),
-        ("window-blind", "window blind"),
-        ("T-shirt", "T-shirt"),
-        ("hot  dog ", "hot dog"),
-        ("traffic_light", "traffic light"),
-    ],
-)
-def test_labels_become_words(label, words):
-    assert clean_label(label) == words
 
 
 def test_fold():

@@ -1,4 +1,4 @@
-"""Resampling as matrix products: one small matrix a side, so that a stack of maps takes two products.
+"""Resampling as matrix products: one small matrix a side resizes a whole stack of maps.
 
 Both kinds work for any pair of sizes, up or down. Area resampling keeps the mean (for masks);
 bilinear resampling has its samples at pixel centres, as `align_corners=False` elsewhere.

@@ -21,8 +21,6 @@ BUILTIN_FOLDER = Path(__file__).parent / "vocabularies"
 MAX_CHARACTERS = 200
 SYNONYM_MARK = "|"
 FILE_KEYS = frozenset({"name", "synonyms", "description", "parent"})
-LABEL_SUFFIXES = ("-merged", "-other", "-stuff")
-MATERIAL_OF = ("floor", "wall", "ceiling")  # "floor-wood" is a wood floor
 
 
 @dataclass(frozen=True)
@@ -199,24 +197,6 @@ def fold(word: str) -> str:
         The word folded to lower case, its gaps to single spaces.
     """
     return " ".join(word.replace("_", " ").split()).casefold()
-
-
-def clean_label(label: str) -> str:
-    """Turn a data set's label into the words that a person would say.
-
-    Args:
-        label: such as `"sky-other-merged"`, `"door-stuff"` or `"floor-wood"`.
-
-    Returns:
-        Such as `"sky"`, `"door"` or `"wood floor"`.
-    """
-    words = " ".join(label.replace("_", " ").split())
-    while words.endswith(LABEL_SUFFIXES):
-        words = words[: words.rindex("-")]
-    thing, dash, kind = words.partition("-")
-    if dash and thing in MATERIAL_OF:
-        return f"{kind} {thing}"
-    return words.replace("-", " ") if thing == "window" else words
 
 
 def _entry_of(item: object) -> ClassEntry:
