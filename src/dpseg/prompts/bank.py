@@ -1,0 +1,220 @@
+"""A bank of visual prompts for many names, so that any word has one without a picture of it.
+
+A name in the bank gets its own row. Any other word gets a mixture of the rows whose names are
+most like it in the joint space: a *prompt prior*, answered in a millisecond.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from dpseg.errors import PromptError
+from dpseg.prompts.embedding import match_tokens
+from dpseg.prompts.pooling import unit
+from dpseg.runtime import FloatArray, VisualEmbedding
+from dpseg.vocabulary import ClassEntry, fold
+
+LAYOUT = "dpseg-bank-1"
+LEVEL_PREFIX = "level_wise."
+NEIGHBOURS = 8  # a mixture has at most so many rows
+
+
+@dataclass(frozen=True)
+class PromptBank:
+    """Visual prompts of N names.
+
+    Attributes:
+        encoder_key: hash of the weights that made the prompts.
+        names: the N names.
+        text_embedding: text-side joint embedding of each name, by which words find rows, N D.
+        visual: N rows.
+        temperature: of the softmax over cosines; lower trusts the nearest name more.
+    """
+
+    encoder_key: str
+    names: tuple[str, ...]
+    text_embedding: FloatArray
+    visual: VisualEmbedding
+    temperature: float = 0.05
+
+    def __post_init__(self) -> None:
+        count, dimension = len(self.names), self.text_embedding.shape[-1]
+        shapes = {
+            "text_embedding": (self.text_embedding.shape, (count, dimension)),
+            "class_wise": (self.visual.class_wise.shape, (count, dimension)),
+            "token_wise": (
+                self.visual.token_wise.shape,
+                (count, *self.visual.token_wise.shape[1:2], dimension),
+            ),
+            **{
+                f"{LEVEL_PREFIX}{level}": (rows.shape[:1], (count,))
+                for level, rows in self.visual.level_wise.items()
+            },
+        }
+        for name, (found, expected) in shapes.items():
+            if found != expected or 0 in found:
+                raise PromptError(f"prompt bank: {name} has shape {found}; expected {expected}")
+        if not self.temperature > 0:
+            raise PromptError(f"prompt bank: temperature {self.temperature} is not above 0")
+
+    @classmethod
+    def load(cls, path: Path | str, *, encoder_key: str | None = None) -> PromptBank:
+        """Read a bank from its file.
+
+        Args:
+            path: a safetensors file written by `save`.
+            encoder_key: the key of the encoder that is to use it; None skips the check.
+
+        Returns:
+            The bank.
+
+        Raises:
+            PromptError: the file is missing, damaged, not a bank, or of another encoder.
+        """
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("layout") != LAYOUT:
+                    raise PromptError(
+                        f"{path} is no prompt bank: layout {metadata.get('layout')!r}, not {LAYOUT}"
+                    )
+                arrays = {
+                    name: file.get_tensor(name).astype(np.float32)
+                    for name in file.keys()  # noqa: SIM118
+                }
+            bank = cls(
+                encoder_key=metadata["encoder_key"],
+                names=tuple(json.loads(metadata["names"])),
+                text_embedding=unit(arrays["text_embedding"]),
+                visual=VisualEmbedding(
+                    class_wise=unit(arrays["class_wise"]),
+                    level_wise={
+                        int(name.removeprefix(LEVEL_PREFIX)): unit(rows)
+                        for name, rows in arrays.items()
+                        if name.startswith(LEVEL_PREFIX)
+                    },
+                    token_wise=unit(arrays["token_wise"]),
+                ),
+                temperature=float(metadata["temperature"]),
+            )
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise PromptError(f"cannot read prompt bank {path}: {error}") from error
+        bank.check_encoder(encoder_key)
+        return bank
+
+    def save(self, path: Path | str) -> None:
+        """Write the bank, in half precision; the file appears whole or not at all.
+
+        Args:
+            path: where to.
+        """
+        arrays = {
+            "text_embedding": self.text_embedding,
+            "class_wise": self.visual.class_wise,
+            "token_wise": self.visual.token_wise,
+            **{f"{LEVEL_PREFIX}{level}": rows for level, rows in self.visual.level_wise.items()},
+        }
+        metadata = {
+            "layout": LAYOUT,
+            "encoder_key": self.encoder_key,
+            "names": json.dumps(self.names, ensure_ascii=False),
+            "temperature": repr(self.temperature),
+        }
+        half = {name: np.ascontiguousarray(rows, np.float16) for name, rows in arrays.items()}
+        temporary = Path(f"{path}.{os.getpid()}.part")
+        try:
+            temporary.write_bytes(save(half, metadata=metadata))
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def check_encoder(self, encoder_key: str | None) -> None:
+        """Refuse to serve another encoder than the one that made the prompts.
+
+        Raises:
+            PromptError: the keys differ.
+        """
+        if encoder_key is not None and encoder_key != self.encoder_key:
+            raise PromptError(
+                f"the prompt bank was made by encoder {self.encoder_key!r} and does not fit "
+                f"{encoder_key!r}; build it again with this model"
+            )
+
+    def find(self, entry: ClassEntry) -> int | None:
+        """Tell the row of a class: by its name, else by a synonym; None if it has no row."""
+        rows = (self._rows.get(fold(word)) for word in entry.words)
+        return next((row for row in rows if row is not None), None)
+
+    def retrieve(self, text_embedding: FloatArray, names: Sequence[str]) -> VisualEmbedding:
+        """Answer words with visual prompts.
+
+        Args:
+            text_embedding: joint embedding of each word, N D.
+            names: the N words; one that is in the bank gets exactly its row.
+
+        Returns:
+            N rows of unit vectors.
+        """
+        return self.retrieve_rows(text_embedding, [self._rows.get(fold(name)) for name in names])
+
+    def retrieve_rows(
+        self, text_embedding: FloatArray, rows: Sequence[int | None]
+    ) -> VisualEmbedding:
+        """Answer words whose rows are known where they have one (`find`).
+
+        Args:
+            text_embedding: joint embedding of each word, N D.
+            rows: the row of each word; None retrieves a mixture.
+
+        Returns:
+            N rows of unit vectors.
+        """
+        nearest, weights = self._neighbours(text_embedding)  # N Q
+        for word, row in enumerate(rows):
+            if row is not None:
+                nearest[word], weights[word] = row, 0
+                weights[word, 0] = 1
+        tokens = self.visual.token_wise[nearest]  # N Q P D
+        matched = match_tokens(tokens[:, :1], tokens)  # N Q P D, in the order of the nearest row's
+        return VisualEmbedding(
+            class_wise=_mixture(weights, self.visual.class_wise[nearest]),
+            level_wise={
+                level: _mixture(weights, rows[nearest])
+                for level, rows in self.visual.level_wise.items()
+            },
+            token_wise=unit(np.einsum("nq,nqpd->npd", weights, matched)),
+        )
+
+    def _neighbours(self, text_embedding: FloatArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
+        """The rows nearest to each word, nearest first, and their shares, N Q each."""
+        cosine = unit(text_embedding) @ self.text_embedding.T  # N rows
+        count = min(NEIGHBOURS, len(self.names))
+        nearest = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
+        order = np.argsort(-np.take_along_axis(cosine, nearest, axis=1), axis=1, kind="stable")
+        nearest = np.take_along_axis(nearest, order, axis=1)
+        logits = np.take_along_axis(cosine, nearest, axis=1) / self.temperature
+        weights = np.exp(logits - logits[:, :1])
+        shares: FloatArray = weights / weights.sum(axis=1, keepdims=True)
+        return nearest, shares
+
+    @cached_property
+    def _rows(self) -> dict[str, int]:
+        rows: dict[str, int] = {}
+        for row, name in enumerate(self.names):
+            rows.setdefault(fold(name), row)
+        return rows
+
+
+def _mixture(weights: FloatArray, rows: FloatArray) -> FloatArray:
+    """Weighted mean of unit vectors, again unit: N Q and N Q C to N C."""
+    return unit(np.einsum("nq,nqc->nc", weights, rows))

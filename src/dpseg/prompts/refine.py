@@ -1,0 +1,187 @@
+"""Prompt refinement: what was found in the picture becomes its own visual prompt.
+
+`pool` takes the prompt from the features that are already there, so that a further round costs one
+decoder pass. `crop` cuts the region out and encodes it again, as the paper does. A class whose
+region is small or unsure keeps its prompt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from dpseg.errors import PromptError, ShapeError
+from dpseg.prompts.embedding import stack_rows
+from dpseg.prompts.ontology import PromptOntology
+from dpseg.prompts.pooling import pool_regions
+from dpseg.prompts.regions import encode_region
+from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
+
+RefineMode: TypeAlias = Literal["pool", "crop"]
+IntArray = npt.NDArray[np.integer]
+
+STILL = 0.005  # rounds stop when a smaller share of the places changes its class
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """When a class takes part in refinement, and how far its prompt moves.
+
+    Attributes:
+        alpha: share of the found prompt in the new one.
+        min_area: smallest region that counts, as a share of the picture.
+        min_score: lowest mean score of a region that counts.
+    """
+
+    alpha: float = 0.5
+    min_area: float = 0.002
+    min_score: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Refined:
+    """What refinement rounds end with.
+
+    Attributes:
+        logits: of the last round, K h w.
+        ontology: the prompts that gave them.
+        rounds: how many refinement rounds were run.
+    """
+
+    logits: FloatArray
+    ontology: PromptOntology
+    rounds: int
+
+
+def refine_prompts(
+    ontology: PromptOntology,
+    picture: ImageFeatures | ImageArray,
+    labels: IntArray,
+    scores: FloatArray,
+    *,
+    runtime: Runtime,
+    mode: RefineMode = "pool",
+    alpha: float = RefineSettings.alpha,
+    min_area: float = RefineSettings.min_area,
+    min_score: float = RefineSettings.min_score,
+) -> PromptOntology:
+    """Move the visual prompts of the classes that were found towards what was found.
+
+    Args:
+        ontology: the prompts that found them.
+        picture: its features (`pool`) or its pixels H W 3 (`crop`; also fine for `pool`).
+        labels: class index at each place, negative where unlabelled, h w.
+        scores: of each class at each place, in [0, 1], K h w.
+        runtime: the model.
+        mode: where the new prompt comes from.
+        alpha: share of the found prompt in the new one.
+        min_area: smallest region that counts, as a share of the picture.
+        min_score: lowest mean score of a region that counts.
+
+    Returns:
+        The new ontology; the very same object if no class took part, as always with text prompts
+        alone.
+
+    Raises:
+        PromptError: the mode is unknown, or `crop` has no pixels.
+        ShapeError: labels and scores differ in size; carries both.
+    """
+    if mode not in ("pool", "crop"):
+        raise PromptError(f"refinement mode is {mode!r}; give 'pool' or 'crop'")
+    if scores.shape != (len(ontology.vocabulary), *labels.shape):
+        raise ShapeError(
+            f"scores {scores.shape} do not fit {len(ontology.vocabulary)} classes and labels "
+            f"{labels.shape}"
+        )
+    if ontology.kind == "text":
+        return ontology
+    classes = _sure_classes(labels, scores, min_area=min_area, min_score=min_score)
+    if not classes:
+        return ontology
+    masks = np.stack([np.where(labels == k, np.clip(scores[k], 0, 1), 0) for k in classes])
+    found = _encode_regions(runtime, picture, masks.astype(np.float32), mode)
+    return ontology.replace_rows(classes, found, alpha)
+
+
+def refine_rounds(
+    runtime: Runtime,
+    features: ImageFeatures,
+    ontology: PromptOntology,
+    *,
+    rounds: int,
+    mode: RefineMode = "pool",
+    image: ImageArray | None = None,
+    settings: RefineSettings | None = None,
+) -> Refined:
+    """Score a picture, refine, score again, until the limit or until little changes.
+
+    Args:
+        runtime: the model.
+        features: of the picture, from `encode_image`.
+        ontology: the first prompts.
+        rounds: refinement rounds at most; 0 only scores.
+        mode: where new prompts come from.
+        image: the picture's pixels, H W 3; `crop` needs them.
+        settings: which classes take part; None for the defaults.
+
+    Returns:
+        The last round's logits and prompts.
+    """
+    settings = settings or RefineSettings()
+    if mode == "crop" and image is None and rounds:
+        raise PromptError("refinement mode 'crop' needs the picture's pixels; give image")
+    picture = image if mode == "crop" and image is not None else features
+    logits = runtime.score(features, ontology.arrays)
+    labels = logits.argmax(axis=0)
+    for done in range(rounds):
+        refined = refine_prompts(
+            ontology, picture, labels, sigmoid(logits), runtime=runtime, mode=mode,
+            alpha=settings.alpha, min_area=settings.min_area, min_score=settings.min_score,
+        )  # fmt: skip
+        if refined is ontology:
+            return Refined(logits, ontology, done)
+        before, ontology = labels, refined
+        logits = runtime.score(features, ontology.arrays)
+        labels = logits.argmax(axis=0)
+        if is_still(before, labels):
+            return Refined(logits, ontology, done + 1)
+    return Refined(logits, ontology, rounds)
+
+
+def is_still(before: IntArray, after: IntArray) -> bool:
+    """Tell whether so few places changed their class that a further round is not worth it."""
+    return bool((before != after).mean() < STILL)
+
+
+def sigmoid(logits: FloatArray) -> FloatArray:
+    """Turn logits into scores in [0, 1]."""
+    scores: FloatArray = 0.5 * (1 + np.tanh(0.5 * logits))
+    return scores
+
+
+def _sure_classes(
+    labels: IntArray, scores: FloatArray, *, min_area: float, min_score: float
+) -> list[int]:
+    """The classes whose region is large and sure enough."""
+    flat = labels.ravel()
+    labelled = np.flatnonzero(flat >= 0)
+    own = scores.reshape(len(scores), -1)[flat[labelled], labelled]  # score of the winner
+    area = np.bincount(flat[labelled], minlength=len(scores))
+    total = np.bincount(flat[labelled], weights=own, minlength=len(scores))
+    sure = (area > 0) & (area >= min_area * flat.size) & (total >= min_score * area) & (total > 0)
+    return [int(index) for index in np.flatnonzero(sure)]
+
+
+def _encode_regions(
+    runtime: Runtime, picture: ImageFeatures | ImageArray, masks: FloatArray, mode: RefineMode
+) -> VisualEmbedding:
+    """One row for each mask."""
+    if mode == "crop":
+        if isinstance(picture, ImageFeatures):
+            raise PromptError("refinement mode 'crop' needs the picture's pixels, not its features")
+        return stack_rows([encode_region(runtime, picture, mask) for mask in masks])
+    features = picture if isinstance(picture, ImageFeatures) else runtime.encode_image(picture)
+    return pool_regions(features, masks)

@@ -1,0 +1,118 @@
+"""The visual prompts of K classes as arrays, and how prompts are written into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from dpseg.errors import ShapeError
+from dpseg.prompts.embedding import blend, gather_tokens, match_tokens, shape_of, spread
+from dpseg.runtime import FloatArray, VisualEmbedding
+
+
+@dataclass(frozen=True, slots=True)
+class VisualTables:
+    """Visual prompts, zero for a class without one.
+
+    Attributes:
+        embedding: unit vectors, K M D.
+        features: level j to unit vectors, K M C_j.
+        tokens: unit vectors, K P D.
+    """
+
+    embedding: FloatArray
+    features: Mapping[int, FloatArray]
+    tokens: FloatArray
+
+    @classmethod
+    def empty(cls, classes: int, templates: int, like: VisualEmbedding) -> VisualTables:
+        """Make tables of the shape that a model's prompts have, without any prompt.
+
+        Args:
+            classes: K.
+            templates: M.
+            like: any visual embedding of the model.
+        """
+        dimension, tokens, channels = shape_of(like)
+        return cls(
+            embedding=np.zeros((classes, templates, dimension), np.float32),
+            features={
+                level: np.zeros((classes, templates, size), np.float32)
+                for level, size in channels.items()
+            },
+            tokens=np.zeros((classes, tokens, dimension), np.float32),
+        )
+
+    @classmethod
+    def of_rows(cls, rows: VisualEmbedding, templates: int) -> VisualTables:
+        """Make tables of one picture a class.
+
+        Args:
+            rows: K rows of unit vectors.
+            templates: M; every slot gets the class's one picture.
+        """
+        return cls(
+            embedding=np.repeat(rows.class_wise[:, None], templates, axis=1),
+            features={
+                level: np.repeat(table[:, None], templates, axis=1)
+                for level, table in rows.level_wise.items()
+            },
+            tokens=rows.token_wise,
+        )
+
+    @classmethod
+    def of_pictures(cls, visuals: Sequence[VisualEmbedding], templates: int) -> VisualTables:
+        """Make tables of several pictures a class, spread over the template slots.
+
+        Args:
+            visuals: for each of K classes one row a picture.
+            templates: M.
+        """
+        return cls(
+            embedding=np.stack([spread(visual.class_wise, templates) for visual in visuals]),
+            features={
+                level: np.stack([spread(visual.level_wise[level], templates) for visual in visuals])
+                for level in visuals[0].level_wise
+            },
+            tokens=np.stack([gather_tokens(visual.token_wise) for visual in visuals]),
+        )
+
+    def blended(
+        self, classes: Sequence[int], found: VisualTables, weights: npt.ArrayLike
+    ) -> VisualTables:
+        """Move the prompts of N classes towards others.
+
+        Args:
+            classes: N indices.
+            found: the prompts to move towards, N in place of K.
+            weights: share of what was found, for each class, N.
+
+        Returns:
+            New tables.
+
+        Raises:
+            ShapeError: the prompts come from another model.
+        """
+        self._check(found)
+        index = np.asarray(classes, np.intp)
+        share = np.asarray(weights, np.float32).reshape(-1, 1, 1)
+        embedding, tokens = self.embedding.copy(), self.tokens.copy()
+        features = {level: table.copy() for level, table in self.features.items()}
+        embedding[index] = blend(embedding[index], found.embedding, share)
+        for level, table in features.items():
+            table[index] = blend(table[index], found.features[level], share)
+        slots = np.arange(tokens.shape[1]) % found.tokens.shape[1]
+        anchor = found.tokens[:, slots]  # N P D
+        tokens[index] = blend(match_tokens(anchor, tokens[index]), anchor, share)
+        return VisualTables(embedding, features, tokens)
+
+    def _check(self, found: VisualTables) -> None:
+        mine, theirs = (
+            (table.embedding.shape[1:], {j: f.shape[1:] for j, f in table.features.items()})
+            for table in (self, found)
+        )
+        if mine != theirs:
+            raise ShapeError(f"a visual prompt has sizes {theirs}; the other prompts have {mine}")

@@ -1,0 +1,52 @@
+"""Sentence templates: the M ways in which a class name is put to the text encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dpseg.errors import PromptError
+
+GAP = "{}"
+
+#: A few plain sentences, for small text towers that were trained on prose.
+SHORT_TEMPLATES = (
+    "{}",
+    "a photo of a {}.",
+    "a photo of the {} in the scene.",
+    "there is {} in the picture.",
+)
+
+
+def fill(template: str, words: str) -> str:
+    """Put words into a template's gap.
+
+    Args:
+        template: a sentence with one `{}`.
+        words: a class name or a synonym; underscores become spaces, braces stay as they are.
+
+    Returns:
+        The sentence.
+    """
+    return template.replace(GAP, " ".join(words.replace("_", " ").split()))
+
+
+def check_templates(templates: Sequence[str]) -> tuple[str, ...]:
+    """Refuse templates that have no gap or more than one.
+
+    Args:
+        templates: the sentences.
+
+    Returns:
+        The same, as a tuple.
+
+    Raises:
+        PromptError: there are none, or one has not exactly one `{}`.
+    """
+    if not templates:
+        raise PromptError("no sentence templates were given; at least one is needed")
+    for template in templates:
+        if template.count(GAP) != 1:
+            raise PromptError(
+                f"template {template!r} has {template.count(GAP)} gaps; one is needed"
+            )
+    return tuple(templates)

@@ -1,0 +1,135 @@
+"""Example pictures and the bank as sources of visual prompts."""
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import data
+
+from colour_runtime import COLOURS, paint
+from dpseg.errors import PromptError
+from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.examples import load_example, load_mask, pictures_in
+from dpseg.prompts.find import centre_prior, find_object
+from dpseg.prompts.visual import ExemplarSource
+from dpseg.vocabulary import ClassEntry, Vocabulary
+
+RED, BLUE, GREEN = (list(COLOURS).index(name) for name in ("red", "blue", "green"))
+PICTURE = paint(("red", 0, 40, 0, 40), ("blue", 60, 96, 60, 96))
+MASK = np.zeros((96, 96), bool)
+MASK[60:, 60:] = True
+
+
+def test_a_mask_says_what_the_example_shows(runtime):
+    source = ExemplarSource(runtime, {"mascot": [(PICTURE, MASK), (PICTURE, ~MASK)]})
+    found = source.prompts_for(Vocabulary.of(["sky", "emblem|Mascot"]))
+    assert set(found) == {1}
+    assert found[1].class_wise.shape == (2, 12)
+    assert found[1].class_wise[0].argmax() == BLUE
+
+
+def test_without_a_mask_the_model_finds_the_named_thing(runtime):
+    mask = find_object(runtime, PICTURE, ClassEntry("red"))
+    assert mask.shape == (12, 12)
+    assert mask[:5, :5].min() > 0
+    assert mask[5:].max() == 0
+    found = ExemplarSource(runtime, {"red": [PICTURE]}).prompts_for(Vocabulary.of(["red"]))
+    assert found[0].class_wise[0].argmax() == RED
+
+
+def test_a_thing_without_a_known_name_is_sought_in_the_middle(runtime):
+    mask = find_object(runtime, paint(("green", 30, 66, 30, 66)), ClassEntry("zorblax"))
+    np.testing.assert_array_equal(mask, centre_prior((12, 12)))
+    assert mask.argmax() in (65, 66, 77, 78)
+
+
+def test_a_folder_of_examples(runtime, tmp_path):
+    for name in ("mascot", "sky", ".hidden"):
+        (tmp_path / name).mkdir()
+    Image.fromarray(PICTURE).save(tmp_path / "mascot" / "one.png")
+    Image.fromarray(MASK).save(tmp_path / "mascot" / "one.mask.png")
+    Image.fromarray(PICTURE).save(tmp_path / "mascot" / "two.jpg")
+    Image.fromarray(PICTURE).save(tmp_path / "sky" / "x.JPEG")
+    (tmp_path / "sky" / "notes.txt").write_text("not a picture")
+    (tmp_path / "list.txt").write_text("not a class")
+    pictures = pictures_in(tmp_path)
+    assert [isinstance(example, tuple) for example in pictures["mascot"]] == [True, False]
+    assert list(pictures) == ["mascot", "sky"]
+    source = ExemplarSource.from_folder(runtime, tmp_path)
+    assert len(source.prompts_for(Vocabulary.of(["mascot", "sky"]))[0].class_wise) == 2
+
+
+def test_bad_folders_are_refused(tmp_path):
+    with pytest.raises(PromptError, match="not a folder"):
+        pictures_in(tmp_path / "none")
+    with pytest.raises(PromptError, match="holds no folder"):
+        pictures_in(tmp_path)
+    (tmp_path / "cat").mkdir()
+    with pytest.raises(PromptError, match="holds no example picture"):
+        pictures_in(tmp_path)
+
+
+def test_examples_of_unknown_classes_and_bad_pictures_are_refused(runtime):
+    vocabulary = Vocabulary.of(["cat"])
+    with pytest.raises(PromptError, match="'dog', which is none of the classes cat"):
+        ExemplarSource(runtime, {"dog": [PICTURE]}).prompts_for(vocabulary)
+    with pytest.raises(PromptError, match=r"example 2 of 'cat': .*does not exist"):
+        ExemplarSource(runtime, {"cat": [PICTURE, "none.jpg"]}).prompts_for(vocabulary)
+    with pytest.raises(PromptError, match="example 1 of 'cat': the mask is empty"):
+        ExemplarSource(runtime, {"cat": [(PICTURE, MASK & False)]}).prompts_for(vocabulary)
+    with pytest.raises(PromptError, match="no example pictures"):
+        ExemplarSource(runtime, {"cat": []})
+    with pytest.raises(PromptError, match="not a list"):
+        ExemplarSource(runtime, {"cat": "cat.jpg"})
+
+
+def test_the_cache_saves_the_encoder(runtime, cache):
+    examples = {"red": [PICTURE, (PICTURE, MASK)]}
+    vocabulary = Vocabulary.of(["red"])
+    first = ExemplarSource(runtime, examples, cache).prompts_for(vocabulary)[0]
+    calls = dict(runtime.calls)
+    again = ExemplarSource(runtime, examples, PromptCache(cache.folder)).prompts_for(vocabulary)[0]
+    assert runtime.calls == calls
+    np.testing.assert_array_equal(first.token_wise, again.token_wise)
+    np.testing.assert_array_equal(first.level_wise[2], again.level_wise[2])
+
+
+def test_without_a_mask_the_word_is_part_of_the_key(runtime, cache):
+    for name, colour in (("red", RED), ("blue", BLUE)):
+        source = ExemplarSource(runtime, {name: [PICTURE]}, cache)
+        found = source.prompts_for(Vocabulary.of([name]))
+        assert found[0].class_wise[0].argmax() == colour
+
+
+def test_real_photos_are_accepted(runtime):
+    for photo in (data.astronaut(), data.camera()):
+        found = ExemplarSource(runtime, {"x": [photo]}).prompts_for(Vocabulary.of(["x"]))
+        assert np.isfinite(found[0].class_wise).all()
+
+
+def test_masks_of_every_kind():
+    expected = MASK.astype(np.float32)
+    png = io.BytesIO()
+    Image.fromarray(MASK.astype(np.uint8)).save(png, "PNG")
+    indexed = Image.fromarray(MASK.astype(np.uint8) * 255)
+    for mask in (MASK, MASK.astype(int) * 7, expected, png.getvalue(), indexed):
+        np.testing.assert_array_equal(load_mask(mask), expected)
+    soft = np.full((2, 2), 0.3)
+    np.testing.assert_allclose(load_mask(soft), soft)
+
+
+@pytest.mark.parametrize(
+    "mask", [np.zeros((2, 2, 2)), np.full((2, 2), np.nan), np.full((2, 2), 3.0), np.array([["a"]])]
+)
+def test_bad_masks_are_refused(mask):
+    with pytest.raises(PromptError):
+        load_mask(mask)
+
+
+def test_examples_are_a_photo_or_a_pair():
+    assert load_example((PICTURE, None))[1] is None
+    with pytest.raises(PromptError, match="3 parts"):
+        load_example((PICTURE, MASK, MASK))
+    with pytest.raises(PromptError, match="does not fit"):
+        load_example((PICTURE, MASK[60:]))
