@@ -2,4 +2,38 @@
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__"]
+from dpseg.errors import (
+    CheckpointError,
+    DataError,
+    DPSegError,
+    ImageError,
+    MissingExtraError,
+    PromptError,
+    ServiceBusyError,
+    ShapeError,
+    VocabularyError,
+)
+from dpseg.segmentation import Segmentation
+from dpseg.segmenter import Segmenter
+from dpseg.tiling import TilingRules
+from dpseg.unlabelled import UnlabelledRules
+from dpseg.vocabulary import ClassEntry, Vocabulary
+
+__all__ = [
+    "CheckpointError",
+    "ClassEntry",
+    "DPSegError",
+    "DataError",
+    "ImageError",
+    "MissingExtraError",
+    "PromptError",
+    "Segmentation",
+    "Segmenter",
+    "ServiceBusyError",
+    "ShapeError",
+    "TilingRules",
+    "UnlabelledRules",
+    "Vocabulary",
+    "VocabularyError",
+    "__version__",
+]

@@ -1,0 +1,134 @@
+"""The command: files in every form, files out, and one line when something is wrong."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from colour_model import COLOURS, ColourRuntime
+from dpseg import DPSegError, Segmenter, __version__
+from dpseg.cli import find_photos, main, output_folders
+from dpseg.errors import ImageError
+from dpseg.prompts.cache import PromptCache
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of three photos; the model sees colours only."""
+    segmenter = Segmenter(ColourRuntime(), cache=PromptCache(tmp_path / "cache"))
+    monkeypatch.setattr(Segmenter, "from_pretrained", lambda _: segmenter)
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for name in ("red", "blue", "magenta"):
+        Image.new("RGB", (40, 30), COLOURS[name]).save(folder / f"{name}.png")
+    (folder / "notes.txt").write_text("not a photo")
+    return folder
+
+
+def run(*arguments: object) -> int:
+    """Run the command in this process; its exit code."""
+    sys.argv = ["dpseg", *map(str, arguments)]
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return int(ended.value.code or 0)
+
+
+def test_a_photo_is_segmented_into_its_folder(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("segment", photos / "red.png", "-c", "red, blue") == 0
+    written = sorted(path.name for path in Path("out/red").iterdir())
+    assert written == ["labels.png", "overlay.png", "result.json"]
+    assert capsys.readouterr().out.strip().endswith("out/red: red 100%")
+
+
+def test_folders_and_globs_are_segmented_and_told_as_json(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("segment", photos, f"{photos}/*.png", "-c", "red,blue", "--json", "--out", "o") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [Path(record["photo"]).stem for record in records] == ["blue", "magenta", "red"]
+    assert [Path(record["folder"]).parent.name for record in records] == ["o"] * 3
+    areas = [[entry["area"] for entry in record["classes"]] for record in records]
+    assert areas == [[0, 1], [0, 0], [1, 0]]
+
+
+def test_examples_come_as_files_and_as_folders(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = photos / "magenta.png"
+    assert run("segment", picture, "-c", "red", "--example", f"blorp={picture}") == 0
+    assert "blorp 100%" in capsys.readouterr().out
+    (photos / "shown" / "blorp").mkdir(parents=True)
+    picture.rename(photos / "shown" / "blorp" / "one.png")
+    again = photos / "shown" / "blorp" / "one.png"
+    assert run("segment", again, "--examples-folder", photos / "shown", "--refine", 1) == 0
+    assert "blorp 100%" in capsys.readouterr().out
+
+
+def test_vocabularies_come_from_files(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("names.txt").write_text("red\ngreen\n")
+    assert run("segment", photos / "blue.png", "--vocabulary", "names.txt", "-c", "blue") == 0
+    assert "blue 100%" in capsys.readouterr().out
+    assert run("segment", photos / "blue.png", "--vocabulary", "voc20", "--no-unlabelled") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nowhere.jpg", "-c", "red"], "nowhere.jpg does not exist"),
+        (["photos/red.png"], "name at least one"),
+        (["photos/red.png", "-c", "red", "--example", "cat"], "NAME=FILE"),
+        (["photos/red.png", "-c", "red", "--example", "cat=nowhere.jpg"], "nowhere.jpg"),
+        (["photos/red.png", "--vocabulary", "nonsense"], "nonsense"),
+        (["photos/*.tiff", "-c", "red"], "holds no photo"),
+        (["photos/red.png", "-c", "red", "--out", "photos/red.png"], "cannot be written"),
+    ],
+)
+def test_errors_are_one_line(
+    photos: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+) -> None:
+    assert run("segment", *arguments) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    (line,) = told.err.strip().splitlines()
+    assert line.startswith("dpseg: ")
+    assert says in line
+
+
+def test_one_bad_file_does_not_stop_the_others(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff broken")
+    assert run("segment", photos, "-c", "red,blue") == 2
+    told = capsys.readouterr()
+    assert "broken.jpg" in told.err
+    assert len(told.out.splitlines()) == 3
+
+
+def test_unknown_options_are_refused(photos: Path) -> None:
+    assert run("segment", photos, "-c", "red", "--refine", -1) == 2
+    assert run("segment", photos, "-c", "red", "--prompts", "none") == 2
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--version") == 0
+    assert capsys.readouterr().out.strip() == f"dpseg {__version__}"
+
+
+def test_namesakes_get_folders_of_their_own() -> None:
+    paths = [Path("a/x.jpg"), Path("b/x.jpg"), Path("b/X.png"), Path("x-2.jpg")]
+    folders = list(output_folders(paths, Path("o")).values())
+    assert len({str(folder).lower() for folder in folders}) == 4
+
+
+def test_a_file_with_glob_characters_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a[1].png"
+    path.touch()
+    assert find_photos([str(path)]) == [path]
+    with pytest.raises(ImageError):
+        find_photos([str(tmp_path / "b[1].png")])
+    assert issubclass(ImageError, DPSegError)
