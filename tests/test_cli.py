@@ -119,6 +119,13 @@ def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.strip() == f"dpseg {__version__}"
 
 
+def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("models") == 0
+    assert capsys.readouterr().out.startswith("dpseg-lite  ")
+    assert run("models", "--json") == 0
+    assert json.loads(capsys.readouterr().out)[0]["name"] == "dpseg-lite"
+
+
 def test_namesakes_get_folders_of_their_own() -> None:
     paths = [Path("a/x.jpg"), Path("b/x.jpg"), Path("b/X.png"), Path("x-2.jpg")]
     folders = list(output_folders(paths, Path("o")).values())

@@ -125,6 +125,28 @@ def segment(
         raise typer.Exit(FAILED if failures == len(paths) else PARTLY)
 
 
+@app.command()
+def models(
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
+) -> None:
+    """List the models that `segment --model` knows by name."""
+    from dpseg import weights
+    from dpseg.config import PRESETS
+
+    folder = Path(str(weights.__file__)).parent
+    records = []
+    for name in PRESETS:
+        files = sorted(folder.glob(f"{name}*.safetensors"))
+        megabytes = sum(file.stat().st_size for file in files) / 1e6
+        records.append({"name": name, "installed": bool(files), "megabytes": round(megabytes, 1)})
+    if as_json:
+        typer.echo(json.dumps(records))
+        return
+    for record in records:
+        state = f"{record['megabytes']} MB" if record["installed"] else "weights are missing"
+        typer.echo(f"{record['name']}  {state}")
+
+
 def find_photos(given: Iterable[str]) -> list[Path]:
     """Resolve files, folders and globs.
 

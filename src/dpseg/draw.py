@@ -6,7 +6,7 @@ ones reduced, and the legend stands below the photo at a size that can be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -91,17 +91,6 @@ def overlay(
     canvas = Image.new("RGB", (width, shown.height + legend.height), _BACKGROUND)
     canvas.paste(shown, ((width - shown.width) // 2, 0))
     canvas.paste(legend, (0, shown.height))
-    return canvas
-
-
-def side_by_side(pictures: Sequence[Image.Image], *, gap: int = 12) -> Image.Image:
-    """Put pictures of any size next to each other, on one background."""
-    width = sum(picture.width for picture in pictures) + gap * (len(pictures) - 1)
-    canvas = Image.new("RGB", (width, max(p.height for p in pictures)), _BACKGROUND)
-    left = 0
-    for picture in pictures:
-        canvas.paste(picture, (left, 0))
-        left += picture.width + gap
     return canvas
 
 

@@ -113,7 +113,7 @@ def cut_views(photo: ImageArray, views: Sequence[View]) -> Iterator[ImageArray]:
     for view in views:
         box = (view.left, view.top, view.right, view.bottom)
         size_wh = (view.size_hw[1], view.size_hw[0])
-        yield np.asarray(picture.resize(size_wh, Image.Resampling.BILINEAR, box=box))
+        yield np.array(picture.resize(size_wh, Image.Resampling.BILINEAR, box=box))
 
 
 def view_weights(
