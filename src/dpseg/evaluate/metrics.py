@@ -7,7 +7,7 @@ Where no class at all occurs, a mean is NaN.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -40,15 +40,6 @@ class Scores:
     unseen_miou: float
     harmonic_miou: float
     class_iou: tuple[float, ...]
-
-    def to_dict(self) -> dict[str, object]:
-        """Turn into what JSON can hold; NaN becomes None."""
-        plain = asdict(self)
-        plain["class_iou"] = [none_if_nan(value) for value in self.class_iou]
-        return {
-            key: none_if_nan(value) if isinstance(value, float) else value
-            for key, value in plain.items()
-        }
 
 
 def score(confusion: CountArray, unseen: Sequence[int] | None = None) -> Scores:

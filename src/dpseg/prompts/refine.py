@@ -115,6 +115,7 @@ def refine_rounds(
     mode: RefineMode = "pool",
     image: ImageArray | None = None,
     settings: RefineSettings | None = None,
+    logits: FloatArray | None = None,
 ) -> Refined:
     """Score a picture, refine, score again, until the limit or until little changes.
 
@@ -126,6 +127,7 @@ def refine_rounds(
         mode: where new prompts come from.
         image: the picture's pixels, H W 3; `crop` needs them.
         settings: which classes take part; None for the defaults.
+        logits: what the first prompts score, if it is known, K h w.
 
     Returns:
         The last round's logits and prompts.
@@ -134,7 +136,8 @@ def refine_rounds(
     if mode == "crop" and image is None and rounds:
         raise PromptError("refinement mode 'crop' needs the picture's pixels; give image")
     picture = image if mode == "crop" and image is not None else features
-    logits = runtime.score(features, ontology.arrays)
+    if logits is None:
+        logits = runtime.score(features, ontology.arrays)
     labels = logits.argmax(axis=0)
     for done in range(rounds):
         refined = refine_prompts(

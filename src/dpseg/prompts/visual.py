@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from dpseg.errors import ImageError, PromptError
 from dpseg.prompts.bank import PromptBank
@@ -13,8 +16,8 @@ from dpseg.prompts.embedding import stack_rows, take_rows
 from dpseg.prompts.examples import PictureLike, load_example, pictures_in
 from dpseg.prompts.find import find_object
 from dpseg.prompts.pooling import unit
-from dpseg.prompts.regions import encode_region
-from dpseg.runtime import FloatArray, Runtime, VisualEmbedding
+from dpseg.prompts.regions import crops_for, encode_region
+from dpseg.runtime import FloatArray, ImageArray, Runtime, VisualEmbedding
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 POOLING = "crop-1"  # changes when `encode_region` or `find_object` would answer differently
@@ -112,6 +115,51 @@ class ExemplarSource:
         if self._cache is not None:
             self._cache.store(key, _to_arrays(row))
         return row
+
+
+class CropSource:
+    """Regions of a labelled data set, by class name.
+
+    Args:
+        prompts: class name to one row a region.
+    """
+
+    def __init__(self, prompts: Mapping[str, VisualEmbedding]) -> None:
+        self._prompts = prompts
+
+    @classmethod
+    def from_samples(
+        cls,
+        runtime: Runtime,
+        samples: Iterable[tuple[ImageArray, npt.NDArray[np.integer]]],
+        names: Sequence[str],
+        *,
+        wanted: Iterable[str] | None = None,
+        per_class: int = 3,
+    ) -> CropSource:
+        """Take the first few regions of each class.
+
+        Args:
+            runtime: the model that is to see them.
+            samples: pictures H W 3 with label maps H W, indices into `names`.
+            names: of the data set's classes.
+            wanted: the names to find; None for all.
+            per_class: regions a class.
+
+        Returns:
+            The source.
+        """
+        chosen = set(names if wanted is None else wanted)
+        indices = [index for index, name in enumerate(names) if name in chosen]
+        found = crops_for(runtime, samples, indices, per_class=per_class)
+        return cls({names[index]: rows for index, rows in found.items()})
+
+    def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
+        """Give the regions of the classes that the data set has."""
+        positions = {name: vocabulary.find(name) for name in self._prompts}
+        return {
+            index: self._prompts[name] for name, index in positions.items() if index is not None
+        }
 
 
 class BankSource:
