@@ -61,6 +61,16 @@ def test_polygons_fill_to_the_mask(found: Segmentation) -> None:
         np.testing.assert_array_equal(middle, found.mask(name))
 
 
+def test_supervision_reads_the_detections(found: Segmentation) -> None:
+    detections = found.to_supervision()
+    assert detections.data["class_name"].tolist() == ["cat", "sky"]
+    np.testing.assert_array_equal(detections.area, [475, 200])
+    assert detections.confidence == pytest.approx([0.7, 0.7], abs=1e-3)
+    assert detections.xyxy[1].tolist() == [0, 30, 19, 39]
+    nothing = result(np.full((3, 3), -1)).to_supervision()
+    assert len(nothing) == 0
+
+
 def test_saved_files_read_back(found: Segmentation, tmp_path: Path) -> None:
     folder = found.save(tmp_path / "deep" / "out")
     assert sorted(os.listdir(folder)) == ["labels.png", "overlay.png", "result.json"]

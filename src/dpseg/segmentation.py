@@ -117,10 +117,11 @@ class Segmentation:
         """
         supervision = require_extra("supervision", "supervision")
         present = [k for k, name in enumerate(self.classes) if self.pixels[name]]
-        masks = np.stack([self.labels == k for k in present]) if present else None
-        boxes = [_box(self.labels == k) for k in present]
+        if not present:
+            return supervision.Detections.empty()
+        masks = np.stack([self.labels == k for k in present])
         return supervision.Detections(
-            xyxy=np.array(boxes, np.float32).reshape(-1, 4),
+            xyxy=supervision.mask_to_xyxy(masks),
             mask=masks,
             confidence=np.array([self._confidence(k) for k in present], np.float32),
             class_id=np.array(present, np.int64),
