@@ -4,11 +4,13 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from colour_runtime import COLOURS, paint
 from dpseg.errors import PromptError
-from dpseg.prompts.bank import PromptBank
+from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.pooling import unit
+from dpseg.prompts.visual import ExemplarSource
 from dpseg.runtime import VisualEmbedding
-from dpseg.vocabulary import ClassEntry
+from dpseg.vocabulary import ClassEntry, Vocabulary
 
 
 @pytest.fixture
@@ -104,3 +106,21 @@ def test_a_small_bank_answers_too(bank):
     )
     small = PromptBank("e", bank.names[:2], bank.text_embedding[:2], rows)
     assert small.retrieve(bank.text_embedding[5:6], ["x"]).class_wise.shape == (1, 16)
+
+
+def test_a_bank_is_built_of_pictures(runtime):
+    vocabulary = Vocabulary.of(["red|crimson", "sky", "blue|red"])
+    pictures = {
+        "blue": [paint(ground="blue")] * 2,
+        "red": [(paint(ground="red"), np.ones((8, 8)))],
+    }
+    visuals = ExemplarSource(runtime, pictures).prompts_for(vocabulary)
+    bank = build_bank(runtime, vocabulary, visuals, temperature=0.1)
+    assert bank.names == ("red|crimson", "blue|red")
+    assert bank.find(ClassEntry("crimson")) == 0
+    assert bank.find(ClassEntry("red")) == 0  # a name outranks a synonym
+    assert bank.visual.class_wise[0].argmax() == list(COLOURS).index("red")
+    assert bank.text_embedding.shape == (2, 12)
+    assert bank.temperature == 0.1
+    with pytest.raises(PromptError, match="at least one name"):
+        build_bank(runtime, vocabulary, {})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +19,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dpseg.errors import PromptError
-from dpseg.prompts.embedding import match_tokens
+from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.embedding import gather_tokens, match_tokens, spread
 from dpseg.prompts.pooling import unit
-from dpseg.runtime import FloatArray, VisualEmbedding
-from dpseg.vocabulary import ClassEntry, fold
+from dpseg.prompts.text import encode_classes
+from dpseg.runtime import FloatArray, Runtime, VisualEmbedding
+from dpseg.vocabulary import SYNONYM_MARK, ClassEntry, Vocabulary, fold
 
 LAYOUT = "dpseg-bank-1"
 LEVEL_PREFIX = "level_wise."
@@ -35,7 +37,7 @@ class PromptBank:
 
     Attributes:
         encoder_key: hash of the weights that made the prompts.
-        names: the N names.
+        names: the N names, synonyms behind `|`.
         text_embedding: text-side joint embedding of each name, by which words find rows, N D.
         visual: N rows.
         temperature: of the softmax over cosines; lower trusts the nearest name more.
@@ -209,10 +211,60 @@ class PromptBank:
 
     @cached_property
     def _rows(self) -> dict[str, int]:
+        words = [[fold(word) for word in name.split(SYNONYM_MARK)] for name in self.names]
         rows: dict[str, int] = {}
-        for row, name in enumerate(self.names):
-            rows.setdefault(fold(name), row)
+        for row, (name, *_) in enumerate(words):
+            rows.setdefault(name, row)
+        for row, (_, *synonyms) in enumerate(words):
+            for synonym in synonyms:
+                rows.setdefault(synonym, row)
         return rows
+
+
+def build_bank(
+    runtime: Runtime,
+    vocabulary: Vocabulary,
+    visuals: Mapping[int, VisualEmbedding],
+    *,
+    cache: PromptCache | None = None,
+    temperature: float = PromptBank.temperature,
+) -> PromptBank:
+    """Make a bank of what sources of visual prompts gave.
+
+    Args:
+        runtime: the model that made the prompts.
+        vocabulary: the names, with synonyms.
+        visuals: class index to one row a picture; the pictures of a name are averaged. A class
+            without pictures does not enter the bank.
+        cache: for the text prompts.
+        temperature: of the mixtures; see `PromptBank`.
+
+    Returns:
+        The bank.
+
+    Raises:
+        PromptError: there is not a single picture.
+    """
+    indices = sorted(visuals)
+    if not indices:
+        raise PromptError("a prompt bank needs pictures of at least one name")
+    entries = [vocabulary[index] for index in indices]
+    text_embedding, _, _ = encode_classes(runtime, Vocabulary(entries), cache)
+    pictures = [visuals[index] for index in indices]
+    return PromptBank(
+        encoder_key=runtime.info.encoder_key,
+        names=tuple(SYNONYM_MARK.join(entry.words) for entry in entries),
+        text_embedding=unit(text_embedding.mean(axis=1)),
+        visual=VisualEmbedding(
+            class_wise=np.concatenate([spread(rows.class_wise, 1) for rows in pictures]),
+            level_wise={
+                level: np.concatenate([spread(rows.level_wise[level], 1) for rows in pictures])
+                for level in pictures[0].level_wise
+            },
+            token_wise=np.stack([gather_tokens(rows.token_wise) for rows in pictures]),
+        ),
+        temperature=temperature,
+    )
 
 
 def _mixture(weights: FloatArray, rows: FloatArray) -> FloatArray:

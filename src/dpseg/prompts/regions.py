@@ -40,7 +40,7 @@ def fit_picture(image: ImageArray, info: ModelInfo) -> ImageArray:
     resized = Image.fromarray(image).resize(
         (fitted_hw[1], fitted_hw[0]), Image.Resampling.BICUBIC, reducing_gap=2.0
     )
-    return np.asarray(resized)
+    return np.array(resized)  # a copy: Pillow's own memory is read-only, which torch minds
 
 
 def crop_region(image: ImageArray, mask: FloatArray) -> tuple[ImageArray, FloatArray]:
