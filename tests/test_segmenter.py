@@ -7,7 +7,10 @@ import pytest
 
 from colour_model import COLOURS, ColourRuntime
 from dpseg.errors import ImageError, PromptError, VocabularyError
+from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.embedding import stack_rows
+from dpseg.prompts.pooling import pool_regions
 from dpseg.segmenter import Segmenter
 from dpseg.tiling import TilingRules
 from dpseg.vocabulary import ClassEntry
@@ -75,6 +78,27 @@ def test_a_thing_without_a_name_is_found_by_its_picture(segmenter: Segmenter) ->
     assert found.classes == ("red", "blorp")
     assert inner(found.labels) == ({0}, {1})
     assert segmenter(photo, examples={"blorp": [picture]}).classes == ("blorp",)
+
+
+def test_a_bank_shows_what_a_word_looks_like(runtime: ColourRuntime, tmp_path: Path) -> None:
+    pictures = {"blorp": "magenta", "sea": "cyan"}
+    rows = [
+        pool_regions(runtime.encode_image(halves(colour, colour)), np.ones((1, 8, 8), np.float32))
+        for colour in pictures.values()
+    ]
+    bank = PromptBank(
+        encoder_key=runtime.info.encoder_key,
+        names=tuple(pictures),
+        text_embedding=runtime.encode_text(list(pictures)).class_wise,
+        visual=stack_rows(rows),
+        temperature=0.05,
+    )
+    segmenter = Segmenter(runtime, bank, cache=PromptCache(tmp_path))
+    photo = halves("magenta", "red")
+    found = segmenter(photo, ["blorp"], prompts="visual")
+    assert inner(found.labels) == ({0}, {-1})
+    assert inner(segmenter(photo, ["blorp", "red"]).labels)[0] == {0}
+    assert segmenter(photo, ["blorp"], prompts="text").areas["blorp"] == 0
 
 
 @pytest.mark.parametrize("mode", ["pool", "crop"])

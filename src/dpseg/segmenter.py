@@ -1,52 +1,28 @@
 """The product in one object: photo + names + example pictures -> `Segmentation`.
 
-Ties the path together: photo -> views -> features; names and pictures -> prompts; both -> scores ->
-labels. It talks numpy to a `Runtime` and does not know which engine runs the model.
+It checks what it is given and puts it in order for the pipeline. It talks numpy to a `Runtime` and
+does not know which engine runs the model.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias, overload
 
-import numpy as np
-
 from dpseg.errors import PromptError
-from dpseg.explain import Evidence
 from dpseg.photo import PhotoLike, load_photo
+from dpseg.pipeline import EncodedExamples, Pipeline, Question
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike
-from dpseg.prompts.ontology import PromptKind, PromptOntology
-from dpseg.prompts.pooling import unit
-from dpseg.prompts.refine import RefineMode, is_still, refine_prompts, sigmoid
+from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.refine import RefineMode
 from dpseg.prompts.visual import ExemplarSource
-from dpseg.runtime import (
-    FloatArray,
-    ImageArray,
-    ImageFeatures,
-    ModelInfo,
-    Runtime,
-    VisualEmbedding,
-)
+from dpseg.runtime import ModelInfo, Runtime
 from dpseg.segmentation import Segmentation
-from dpseg.tiling import (
-    DEFAULT_RULES,
-    LabelArray,
-    TilingRules,
-    cut_views,
-    merge_labels,
-    merge_scores,
-    plan_views,
-)
-from dpseg.unlabelled import (
-    DEFAULT_UNLABELLED,
-    UnlabelledRules,
-    Unnamed,
-    leave_unlabelled,
-)
+from dpseg.tiling import DEFAULT_RULES, TilingRules
+from dpseg.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
@@ -73,12 +49,13 @@ class Segmenter:
         tiling: TilingRules = DEFAULT_RULES,
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
-        self._runtime = runtime
-        self._bank = bank
-        self._cache = cache or PromptCache()
-        self._tiling = tiling
-        self._rules = unlabelled_rules
-        self._unnamed = Unnamed(runtime, bank, cache=self._cache, rules=unlabelled_rules)
+        self._pipeline = Pipeline(
+            runtime,
+            bank,
+            cache=cache or PromptCache(),
+            tiling=tiling,
+            unlabelled_rules=unlabelled_rules,
+        )
 
     @classmethod
     def from_pretrained(cls, name_or_folder: str | os.PathLike[str] = "dpseg-lite") -> Segmenter:
@@ -101,7 +78,7 @@ class Segmenter:
     @property
     def info(self) -> ModelInfo:
         """Tell what the loaded model is."""
-        return self._runtime.info
+        return self._pipeline.runtime.info
 
     @overload
     def __call__(
@@ -166,150 +143,19 @@ class Segmenter:
             raise PromptError(f"refine is {refine}; 0 or more rounds are possible.")
         examples = examples or {}
         vocabulary = _with_examples(classes, examples)
-        shown = ExemplarSource(self._runtime, examples, self._cache).prompts_for(vocabulary)
-        task = _Task(
+        source = ExemplarSource(self._pipeline.runtime, examples, self._pipeline.cache)
+        question = Question(
             vocabulary=vocabulary,
-            examples=_Encoded(shown) if shown else None,
-            example_names=tuple(examples),
+            examples=EncodedExamples(tuple(examples), source.prompts_for(vocabulary)),
             refine=refine,
             refine_mode=refine_mode,
             unlabelled=unlabelled,
             prompts=prompts,
         )
-        ontology = self._ontology(task, task.vocabulary)
-        if isinstance(photo, (list, tuple)):
-            return [self._segment(load_photo(one), task, ontology) for one in photo]
-        return self._segment(load_photo(photo), task, ontology)
-
-    def _segment(self, photo: ImageArray, task: _Task, ontology: PromptOntology) -> Segmentation:
-        photo_hw = (photo.shape[0], photo.shape[1])
-        info, given = self.info, len(task.vocabulary)
-        views = plan_views(
-            photo_hw, image_size=info.image_size, stride=info.stride, rules=self._tiling
-        )
-        pictures = list(cut_views(photo, views))
-        features = [self._runtime.encode_image(picture) for picture in pictures]
-        rivals = self._rivals(task, features[0], ontology)
-        if rivals:
-            names = Vocabulary([*task.vocabulary, *map(ClassEntry, rivals)])
-            ontology = self._ontology(task, names)
-
-        scores = self._scores(features, ontology)
-        low = merge_scores(scores, views, photo_hw, self._tiling)
-        places = self._places(low, task)
-        rounds = 0
-        while rounds < task.refine:
-            before, source = places, features[0] if task.refine_mode == "pool" else pictures[0]
-            refined = refine_prompts(
-                ontology, source, before, low, runtime=self._runtime, mode=task.refine_mode
-            )
-            if refined is ontology:
-                break
-            ontology = refined
-            scores = self._scores(features, ontology)
-            low = merge_scores(scores, views, photo_hw, self._tiling)
-            places = self._places(low, task)
-            rounds += 1
-            if is_still(before, places):
-                break
-
-        def decide(winner: LabelArray, best: FloatArray, rival: FloatArray) -> LabelArray:
-            return leave_unlabelled(
-                winner, best, rival, threshold=self._threshold, margin=self._rules.margin
-            )
-
-        labels = merge_labels(
-            scores,
-            views,
-            photo_hw,
-            kept=given,
-            decide=decide if task.unlabelled else None,
-            rules=self._tiling,
-        )
-        return Segmentation(
-            photo=photo,
-            labels=labels,
-            classes=tuple(task.vocabulary.names),
-            scores=low[:given],
-            settings={
-                "model": info.name,
-                "prompts": task.prompts,
-                "examples": list(task.example_names),
-                "unlabelled": task.unlabelled,
-                "rivals": rivals,
-                "refine_mode": task.refine_mode if task.refine else None,
-                "refine_rounds": rounds,
-                "views": len(views),
-            },
-            evidence=Evidence(
-                names=(*task.vocabulary.names, *rivals),
-                given=given,
-                scores=low,
-                views=tuple(views),
-                image_embeddings=tuple(one.image_embedding for one in features),
-                prompts=ontology.arrays,
-            ),
-        )
-
-    def _ontology(self, task: _Task, vocabulary: Vocabulary) -> PromptOntology:
-        return PromptOntology.build(
-            self._runtime,
-            vocabulary,
-            bank=self._bank,
-            examples=task.examples,
-            cache=self._cache,
-            prompts=task.prompts,
-        )
-
-    def _scores(
-        self, features: Sequence[ImageFeatures], ontology: PromptOntology
-    ) -> list[FloatArray]:
-        """Score every view: K h w in [0, 1] each."""
-        return [sigmoid(self._runtime.score(one, ontology.arrays)) for one in features]
-
-    def _rivals(self, task: _Task, features: ImageFeatures, ontology: PromptOntology) -> list[str]:
-        """Choose the names that compete with the given ones in this photo."""
-        if not task.unlabelled or (task.prompts == "visual" and self._bank is None):
-            return []
-        return self._unnamed.in_photo(
-            task.vocabulary, unit(ontology.text_embedding.mean(axis=1)), features.image_embedding
-        )
-
-    def _places(self, low: FloatArray, task: _Task) -> LabelArray:
-        """Label the places of the low-resolution scores; rivals count as classes here."""
-        labels: LabelArray = low.argmax(axis=0).astype(np.int32)
-        if task.unlabelled:
-            labels[low.max(axis=0) < self._threshold] = -1
-        return labels
-
-    @property
-    def _threshold(self) -> float:
-        given = self._rules.threshold
-        return self.info.score_threshold if given is None else given
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """Example pictures that were encoded once, for all photos and vocabularies of a call."""
-
-    prompts: Mapping[int, VisualEmbedding]
-
-    def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
-        """Give them; every vocabulary of a call begins with the given classes."""
-        return self.prompts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Task:
-    """What one call asks for."""
-
-    vocabulary: Vocabulary
-    examples: _Encoded | None
-    example_names: tuple[str, ...]
-    refine: int
-    refine_mode: RefineMode
-    unlabelled: bool
-    prompts: PromptKind
+        ontology = self._pipeline.ontology(question)
+        photos = photo if isinstance(photo, (list, tuple)) else [photo]
+        results = [self._pipeline.answer(load_photo(one), question, ontology) for one in photos]
+        return results if isinstance(photo, (list, tuple)) else results[0]
 
 
 def _with_examples(classes: Classes, examples: Examples) -> Vocabulary:

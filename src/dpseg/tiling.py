@@ -85,8 +85,7 @@ def plan_views(
         The global view, then the tiles from top left to bottom right, if any.
     """
     height, width = photo_hw
-    fit = _view_size(photo_hw, image_size=image_size, stride=stride)
-    views = [View(0, 0, height, width, fit)]
+    views = [View(0, 0, height, width, _view_size(photo_hw, image_size, stride))]
     if max(photo_hw) <= rules.tile_above * image_size:
         return views
     side = image_size
@@ -94,7 +93,7 @@ def plan_views(
         tile_hw = (min(side, height), min(side, width))
         tops = _starts(height, tile_hw[0], rules.overlap)
         lefts = _starts(width, tile_hw[1], rules.overlap)
-        fit = _view_size(tile_hw, image_size=image_size, stride=stride)
+        fit = _view_size(tile_hw, image_size, stride)
         if len(tops) * len(lefts) * fit[0] * fit[1] <= rules.budget * image_size**2:
             break
         side = int(side * 1.05) + 1
@@ -112,8 +111,7 @@ def cut_views(photo: ImageArray, views: Sequence[View]) -> Iterator[ImageArray]:
     picture = Image.fromarray(photo)
     for view in views:
         box = (view.left, view.top, view.right, view.bottom)
-        size_wh = (view.size_hw[1], view.size_hw[0])
-        yield np.array(picture.resize(size_wh, Image.Resampling.BILINEAR, box=box))
+        yield np.array(picture.resize(view.size_hw[::-1], Image.Resampling.BILINEAR, box=box))
 
 
 def view_weights(
@@ -217,7 +215,7 @@ def merge_scores(
     """
     if len(views) == 1:
         return scores[0]
-    classes, grid_h, grid_w = scores[0].shape
+    _, grid_h, grid_w = scores[0].shape
     down, across = grid_h / photo_hw[0], grid_w / photo_hw[1]
     low = [View(0, 0, grid_h, grid_w, views[0].size_hw)]
     for view in views[1:]:
@@ -226,24 +224,23 @@ def merge_scores(
         right = min(grid_w, int(np.ceil(view.right * across)))
         low.append(View(top, left, bottom, right, view.size_hw))
     weights = view_weights(low, (grid_h, grid_w), (0, grid_h), rules)
-    merged = np.empty((classes, grid_h, grid_w), np.float32)
-    for k in range(classes):
-        parts = [view_scores[k] for view_scores in scores]
-        merged[k] = _blend(parts, low, weights, (0, grid_h))
-    return merged
+    merged = [
+        _blend([view_scores[k] for view_scores in scores], low, weights, (0, grid_h))
+        for k in range(len(scores[0]))
+    ]
+    return np.stack(merged)
 
 
-def _view_size(size_hw: tuple[int, int], *, image_size: int, stride: int) -> tuple[int, int]:
+def _view_size(size_hw: tuple[int, int], image_size: int, stride: int) -> tuple[int, int]:
     """Scale a rectangle so that its long side is `image_size`, in multiples of `stride`."""
     scale = image_size / max(size_hw)
-    height, width = (max(1, round(side * scale / stride)) * stride for side in size_hw)
-    return height, width
+    strides = [max(1, round(side * scale / stride)) for side in size_hw]
+    return strides[0] * stride, strides[1] * stride
 
 
 def _starts(length: int, tile: int, overlap: float) -> list[int]:
     """Place tiles of equal size evenly along one side."""
-    step = max(1.0, tile * (1 - overlap))
-    count = 1 + int(np.ceil((length - tile) / step))
+    count = 1 + int(np.ceil((length - tile) / max(1.0, tile * (1 - overlap))))
     return [int(start) for start in np.linspace(0, length - tile, count).round()]
 
 
@@ -297,8 +294,9 @@ def _blend(
         scale = part.shape[0] / (view.bottom - view.top)
         lower = min((last - view.top) * scale, part.shape[0])
         box = (0, (first - view.top) * scale, part.shape[1], lower)
-        size_wh = (view.right - view.left, last - first)
-        enlarged = Image.fromarray(part).resize(size_wh, Image.Resampling.BILINEAR, box=box)
+        enlarged = Image.fromarray(part).resize(
+            (view.right - view.left, last - first), Image.Resampling.BILINEAR, box=box
+        )
         target = blended[first - rows[0] : last - rows[0], view.left : view.right]
         target += weight * np.asarray(enlarged)
     return blended

@@ -1,0 +1,235 @@
+"""One photo and one question through the model: views, rivals, rounds of refinement, labels.
+
+`Segmenter` brings photos and questions in order; this module spends the model's passes on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpseg.explain import Evidence
+from dpseg.prompts.bank import PromptBank
+from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.ontology import PromptKind, PromptOntology
+from dpseg.prompts.pooling import unit
+from dpseg.prompts.refine import RefineMode, is_still, refine_prompts, sigmoid
+from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
+from dpseg.segmentation import Segmentation
+from dpseg.tiling import (
+    LabelArray,
+    TilingRules,
+    View,
+    cut_views,
+    merge_labels,
+    merge_scores,
+    plan_views,
+)
+from dpseg.unlabelled import UnlabelledRules, Unnamed, leave_unlabelled
+from dpseg.vocabulary import ClassEntry, Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedExamples:
+    """Example pictures, encoded once for all photos of a call: a source of visual prompts.
+
+    Attributes:
+        names: of the classes that are shown.
+        prompts: class index to one row a picture.
+    """
+
+    names: tuple[str, ...]
+    prompts: Mapping[int, VisualEmbedding]
+
+    def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
+        """Give them; every vocabulary of a call begins with the given classes."""
+        return self.prompts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What is asked of every photo of a call; see `Segmenter.__call__`."""
+
+    vocabulary: Vocabulary
+    examples: EncodedExamples
+    refine: int
+    refine_mode: RefineMode
+    unlabelled: bool
+    prompts: PromptKind
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A photo as the model saw it: its views, their pixels and their features."""
+
+    photo_hw: tuple[int, int]
+    views: list[View]
+    pictures: list[ImageArray]
+    features: list[ImageFeatures]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scored:
+    """Scores in [0, 1] of every view, K h w each, their blend at low resolution, its labels h w."""
+
+    by_view: Sequence[FloatArray]
+    low: FloatArray
+    places: LabelArray
+
+
+class Pipeline:
+    """A model with its bank, cache and rules.
+
+    Args:
+        runtime: the loaded model.
+        bank: visual prompts of many names, or None.
+        cache: where prompt embeddings are kept.
+        tiling: when and how large photos are cut into tiles.
+        unlabelled_rules: how readily pixels are left unlabelled.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        bank: PromptBank | None,
+        *,
+        cache: PromptCache,
+        tiling: TilingRules,
+        unlabelled_rules: UnlabelledRules,
+    ) -> None:
+        self.runtime = runtime
+        self.cache = cache
+        self._bank = bank
+        self._tiling = tiling
+        self._rules = unlabelled_rules
+        self._unnamed = Unnamed(runtime, bank, cache=cache, rules=unlabelled_rules)
+
+    def ontology(self, question: Question, rivals: Sequence[str] = ()) -> PromptOntology:
+        """Make the prompts of the given classes, followed by rivals."""
+        return PromptOntology.build(
+            self.runtime,
+            Vocabulary([*question.vocabulary, *map(ClassEntry, rivals)]),
+            bank=self._bank,
+            examples=question.examples,
+            cache=self.cache,
+            prompts=question.prompts,
+        )
+
+    def answer(
+        self, photo: ImageArray, question: Question, ontology: PromptOntology
+    ) -> Segmentation:
+        """Segment one photo.
+
+        Args:
+            photo: H W 3.
+            question: what is asked.
+            ontology: prompts of the question's classes.
+
+        Returns:
+            The result, with the evidence that explains it.
+        """
+        seen = self._look(photo)
+        rivals = self._rivals(seen, question, ontology)
+        if rivals:
+            ontology = self.ontology(question, rivals)
+        scored = self._score(seen, question, ontology)
+        rounds = 0
+        while rounds < question.refine:
+            before, refined = scored, self._refine(seen, question, ontology, scored)
+            if refined is ontology:
+                break
+            ontology = refined
+            scored = self._score(seen, question, ontology)
+            rounds += 1
+            if is_still(before.places, scored.places):
+                break
+        given = len(question.vocabulary)
+        return Segmentation(
+            photo=photo,
+            labels=self._label(seen, question, scored),
+            classes=tuple(question.vocabulary.names),
+            scores=scored.low[:given],
+            settings={
+                "model": self.runtime.info.name,
+                "prompts": question.prompts,
+                "examples": list(question.examples.names),
+                "unlabelled": question.unlabelled,
+                "rivals": rivals,
+                "refine_mode": question.refine_mode if question.refine else None,
+                "refine_rounds": rounds,
+                "views": len(seen.views),
+            },
+            evidence=Evidence(
+                names=(*question.vocabulary.names, *rivals),
+                given=given,
+                scores=scored.low,
+                views=tuple(seen.views),
+                image_embeddings=tuple(one.image_embedding for one in seen.features),
+                prompts=ontology.arrays,
+            ),
+        )
+
+    def _look(self, photo: ImageArray) -> _Seen:
+        info, photo_hw = self.runtime.info, (photo.shape[0], photo.shape[1])
+        views = plan_views(
+            photo_hw, image_size=info.image_size, stride=info.stride, rules=self._tiling
+        )
+        pictures = list(cut_views(photo, views))
+        features = [self.runtime.encode_image(picture) for picture in pictures]
+        return _Seen(photo_hw, views, pictures, features)
+
+    def _rivals(self, seen: _Seen, question: Question, ontology: PromptOntology) -> list[str]:
+        """Choose the names that compete with the given ones in this photo."""
+        without_pictures = question.prompts == "visual" and self._bank is None
+        if not question.unlabelled or without_pictures:
+            return []
+        return self._unnamed.in_photo(
+            question.vocabulary,
+            unit(ontology.text_embedding.mean(axis=1)),
+            seen.features[0].image_embedding,
+        )
+
+    def _score(self, seen: _Seen, question: Question, ontology: PromptOntology) -> _Scored:
+        prompts = ontology.arrays
+        by_view = [sigmoid(self.runtime.score(one, prompts)) for one in seen.features]
+        low = merge_scores(by_view, seen.views, seen.photo_hw, self._tiling)
+        places: LabelArray = low.argmax(axis=0).astype(np.int32)  # rivals count as classes here
+        if question.unlabelled:
+            places[low.max(axis=0) < self._threshold] = -1
+        return _Scored(by_view, low, places)
+
+    def _refine(
+        self, seen: _Seen, question: Question, ontology: PromptOntology, scored: _Scored
+    ) -> PromptOntology:
+        """Let what was found in the global view become its own prompt."""
+        crop = question.refine_mode == "crop"
+        return refine_prompts(
+            ontology,
+            seen.pictures[0] if crop else seen.features[0],
+            scored.places,
+            scored.low,
+            runtime=self.runtime,
+            mode=question.refine_mode,
+        )
+
+    def _label(self, seen: _Seen, question: Question, scored: _Scored) -> LabelArray:
+        def decide(winner: LabelArray, best: FloatArray, rival: FloatArray) -> LabelArray:
+            return leave_unlabelled(
+                winner, best, rival, threshold=self._threshold, margin=self._rules.margin
+            )
+
+        return merge_labels(
+            scored.by_view,
+            seen.views,
+            seen.photo_hw,
+            kept=len(question.vocabulary),
+            decide=decide if question.unlabelled else None,
+            rules=self._tiling,
+        )
+
+    @property
+    def _threshold(self) -> float:
+        given = self._rules.threshold
+        return self.runtime.info.score_threshold if given is None else given
