@@ -183,8 +183,7 @@ def merge_labels(
         rows = (top, min(top + step, height))
         weights = view_weights(views, photo_hw, rows, rules)
         winner = np.full((rows[1] - top, width), candidates[0], np.int32)
-        best = np.full(winner.shape, -np.inf, np.float32)
-        rival = np.full(winner.shape, -np.inf, np.float32)
+        best, rival = np.full((2, *winner.shape), -np.inf, np.float32)
         for k in candidates:
             blended = _blend([view_scores[k] for view_scores in scores], views, weights, rows)
             if k < kept:
@@ -271,8 +270,7 @@ def _candidates(scores: Sequence[FloatArray], kept: int) -> list[int]:
     for view_scores in scores:
         padded = np.pad(view_scores, ((0, 0), (1, 1), (1, 1)), mode="edge")
         corners = [padded[:, y : y - 1 or None, x : x - 1 or None] for y in (0, 1) for x in (0, 1)]
-        highest = np.maximum.reduce(corners)
-        lowest = np.minimum.reduce(corners)
+        highest, lowest = np.maximum.reduce(corners), np.minimum.reduce(corners)
         for group in (slice(None, kept), slice(kept, None)):
             if needed[group].size:
                 needed[group] |= (highest[group] >= lowest[group].max(axis=0)).any(axis=(1, 2))
