@@ -60,15 +60,21 @@ def areas(result: Segmentation) -> str:
     return ", ".join([*parts, f"unlabelled {percent(result.unlabelled_area)}"])
 
 
-def sheet(pictures: list[Image.Image], *, columns: int = 3, width: int = 520) -> Image.Image:
-    """Put overlays into one picture, in rows."""
-    cells = [p.resize((width, round(p.height * width / p.width))) for p in pictures]
-    rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    heights = [max(cell.height for cell in row) for row in rows]
-    canvas = Image.new("RGB", (width * min(columns, len(cells)), sum(heights)), (250, 250, 248))
-    for number, row in enumerate(rows):
-        for column, cell in enumerate(row):
-            canvas.paste(cell, (column * width, sum(heights[:number])))
+def sheet(pictures: list[Image.Image], *, columns: int = 3, width: int = 1560) -> Image.Image:
+    """Put overlays into one picture, in rows of equal height that fill its width."""
+    rows = []
+    for start in range(0, len(pictures), columns):
+        row = pictures[start : start + columns]
+        height = round(width / sum(picture.width / picture.height for picture in row))
+        rows.append([p.resize((round(p.width * height / p.height), height)) for p in row])
+    canvas = Image.new("RGB", (width, sum(row[0].height for row in rows)), (250, 250, 248))
+    top = 0
+    for row in rows:
+        left = 0
+        for cell in row:
+            canvas.paste(cell, (left, top))
+            left += cell.width
+        top += row[0].height
     return canvas
 
 

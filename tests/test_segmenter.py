@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colour_model import COLOURS, ColourRuntime
+from colour_runtime import COLOURS, ColourRuntime
+from common_words import CommonWords
 from dpseg.errors import ImageError, PromptError, VocabularyError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
@@ -25,7 +26,7 @@ def halves(left: str, right: str, photo_hw: tuple[int, int] = (64, 64)) -> np.nd
 
 @pytest.fixture
 def runtime() -> ColourRuntime:
-    return ColourRuntime()
+    return CommonWords()
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_words_find_their_pixels(segmenter: Segmenter) -> None:
     assert inner(found.labels) == ({2}, {0})
     assert found.classes == ("blue", "green", "red")
     assert found.areas["red"] == pytest.approx(0.5, abs=0.1)
-    assert found.scores.shape == (3, 8, 8)
+    assert found.scores.shape == (3, 12, 12)
     assert 0 <= found.scores.min() <= found.scores.max() <= 1
 
 
@@ -71,8 +72,8 @@ def test_unlabelled_can_be_turned_off(segmenter: Segmenter) -> None:
 
 
 def test_a_thing_without_a_name_is_found_by_its_picture(segmenter: Segmenter) -> None:
-    picture = np.full((32, 32, 3), COLOURS["magenta"], np.uint8)
-    photo = halves("red", "magenta")
+    picture = np.full((32, 32, 3), COLOURS["yellow"], np.uint8)
+    photo = halves("red", "yellow")
     assert inner(segmenter(photo, ["red", "blorp"]).labels)[1] == {-1}
     found = segmenter(photo, ["red"], examples={"blorp": [picture]})
     assert found.classes == ("red", "blorp")
@@ -81,7 +82,7 @@ def test_a_thing_without_a_name_is_found_by_its_picture(segmenter: Segmenter) ->
 
 
 def test_a_bank_shows_what_a_word_looks_like(runtime: ColourRuntime, tmp_path: Path) -> None:
-    pictures = {"blorp": "magenta", "sea": "cyan"}
+    pictures = {"blorp": "yellow", "sea": "black"}
     rows = [
         pool_regions(runtime.encode_image(halves(colour, colour)), np.ones((1, 8, 8), np.float32))
         for colour in pictures.values()
@@ -94,7 +95,7 @@ def test_a_bank_shows_what_a_word_looks_like(runtime: ColourRuntime, tmp_path: P
         temperature=0.05,
     )
     segmenter = Segmenter(runtime, bank, cache=PromptCache(tmp_path))
-    photo = halves("magenta", "red")
+    photo = halves("yellow", "red")
     found = segmenter(photo, ["blorp"], prompts="visual")
     assert inner(found.labels) == ({0}, {-1})
     assert inner(segmenter(photo, ["blorp", "red"]).labels)[0] == {0}
@@ -107,11 +108,11 @@ def test_refinement_stops_when_nothing_changes(
 ) -> None:
     photo = halves("red", "blue")
     plain = segmenter(photo, ["red", "blue"])
-    before = runtime.passes
+    before = runtime.calls["score"]
     refined = segmenter(photo, ["red", "blue"], refine=5, refine_mode=mode)  # type: ignore[arg-type]
     np.testing.assert_array_equal(refined.labels, plain.labels)
     assert refined.settings["refine_rounds"] == 1
-    assert runtime.passes - before == 2
+    assert runtime.calls["score"] - before == 2
 
 
 def test_refinement_of_nothing_costs_no_pass(segmenter: Segmenter, runtime: ColourRuntime) -> None:
@@ -125,19 +126,19 @@ def test_any_size_goes_through(segmenter: Segmenter, photo_hw: tuple[int, int]) 
     photo = halves("red", "blue", photo_hw)
     found = segmenter(photo, ["red", "blue"], refine=1)
     assert found.labels.shape == photo_hw
-    if photo_hw[1] >= 30:
+    if photo_hw[1] > photo_hw[0]:  # else the view is one place wide
         assert inner(found.labels) == ({0}, {1})
 
 
 def test_tiles_find_what_the_global_view_misses(runtime: ColourRuntime, tmp_path: Path) -> None:
-    photo = np.full((256, 256, 3), 255, np.uint8)
+    photo = np.full((256, 256, 3), COLOURS["white"], np.uint8)
     photo[100:112, 200:212] = COLOURS["red"]  # a tenth of a place of the global view
     cache = PromptCache(tmp_path)
     whole = Segmenter(runtime, cache=cache, tiling=TilingRules(tile_above=10))
     tiled = Segmenter(runtime, cache=cache, tiling=TilingRules(budget=100, global_share=0.2))
     assert whole(photo, ["red", "white"]).settings["views"] == 1
     found = tiled(photo, ["red", "white"])
-    assert found.settings["views"] > 20
+    assert found.settings["views"] > 10
     assert found.pixels["red"] > whole(photo, ["red", "white"]).pixels["red"]
     assert found.labels[106, 206] == 0
 
@@ -153,14 +154,14 @@ def test_results_explain_themselves(segmenter: Segmenter) -> None:
     found = segmenter(halves("red", "green"), ["red", "blue"])
     told = found.explain(5, 5)
     assert told.label == "red"
-    assert told.winner.text_prompt == pytest.approx(1, abs=0.01)
+    assert told.winner.text_prompt == pytest.approx(1, abs=0.03)
     assert told.winner.visual_prompt is None
     told = found.explain(60, 5)
     assert told.label is None
     assert told.rival is not None
     assert told.rival.name == "grass"
     shown = segmenter(halves("red", "green"), ["red"], examples={"red": [halves("red", "red")]})
-    assert shown.explain(5, 5).winner.visual_prompt == pytest.approx(1, abs=0.01)
+    assert shown.explain(5, 5).winner.visual_prompt == pytest.approx(1, abs=0.03)
 
 
 def test_wrong_arguments_are_refused(segmenter: Segmenter) -> None:
