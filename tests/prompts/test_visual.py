@@ -32,7 +32,7 @@ def test_a_mask_says_what_the_example_shows(runtime):
 def test_without_a_mask_the_model_finds_the_named_thing(runtime):
     mask = find_object(runtime, PICTURE, ClassEntry("red"))
     assert mask.shape == (12, 12)
-    assert mask[:5, :5].min() > 0
+    assert mask[:5, :5].min() > 0.9
     assert mask[5:].max() == 0
     found = ExemplarSource(runtime, {"red": [PICTURE]}).prompts_for(Vocabulary.of(["red"]))
     assert found[0].class_wise[0].argmax() == RED

@@ -1,7 +1,8 @@
 """Finding the object in an example picture that comes without a mask.
 
-The model looks itself: its cost volume for the class's name against a few distractors. Where that
-finds nothing, the thing is taken to be where people put things in a photo, in the middle.
+The model looks itself: its cost volume for the class's name against a few distractors, where a
+surer place counts more. If that finds nothing, the thing is taken to be where people put things in
+a photo, in the middle.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ DISTRACTORS = (
     "water|sea", "building|house", "person|people", "table", "curtain|cloth", "sand", "snow",
 )  # fmt: skip
 TOO_NEAR = 0.8  # a distractor at least this like the class (cosine) is left out
-FOUND_SHARE = (0.01, 0.95)  # an object outside these shares of the picture was not found
+FOUND_SHARE = 0.01  # an object on a smaller share of the places was not found
+SURE = 0.9  # places with a lead above this quantile belong to the object wholly
 PRIOR_WIDTH = 0.3  # of the centre prior, as a share of each side
 
 
@@ -46,14 +48,12 @@ def find_object(
     features = runtime.encode_image(fit_picture(image, runtime.info))
     places = unit(features.image_embedding, axis=0)  # D h w
     cost = np.tensordot(word, places, axes=1)  # h w
-    prior = centre_prior((cost.shape[0], cost.shape[1]))
-    if len(rivals):
-        found = cost > np.tensordot(rivals, places, axes=1).max(axis=0)
-    else:
-        found = cost > cost.mean()
-    if FOUND_SHARE[0] <= found.mean() <= FOUND_SHARE[1]:
-        return np.where(found, prior, 0).astype(np.float32)
-    return prior
+    against = np.tensordot(rivals, places, axes=1).max(axis=0) if len(rivals) else cost.mean()
+    lead: FloatArray = np.clip(cost - against, 0, None)
+    if (lead > 0).mean() < FOUND_SHARE:
+        return centre_prior((cost.shape[0], cost.shape[1]))
+    found: FloatArray = np.clip(lead / np.quantile(lead[lead > 0], SURE), 0, 1)
+    return found
 
 
 def centre_prior(size_hw: tuple[int, int]) -> FloatArray:

@@ -20,7 +20,7 @@ from dpseg.prompts.regions import crops_for, encode_region
 from dpseg.runtime import FloatArray, ImageArray, Runtime, VisualEmbedding
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
-POOLING = "crop-1"  # changes when `encode_region` or `find_object` would answer differently
+POOLING = "crop-2"  # changes when `encode_region` or `find_object` would answer differently
 
 
 class VisualPromptSource(Protocol):
