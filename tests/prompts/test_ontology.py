@@ -117,11 +117,14 @@ def test_replacing_a_prompt(runtime, bank):
     np.testing.assert_allclose(none.visual.tokens[1], ontology.visual.tokens[1], atol=1e-6)
 
 
-def test_a_class_without_a_prompt_takes_the_new_one_whole(runtime):
+def test_a_class_without_a_prompt_starts_from_its_text(runtime):
     ontology = PromptOntology.build(runtime, Vocabulary.of("red, sky"))
     blue = picture_prompt("blue")
     replaced = ontology.replace_visual(1, blue, 0.3)
-    np.testing.assert_allclose(replaced.visual.embedding[1, 0], blue.class_wise[0], atol=1e-6)
+    mixed = unit(0.7 * ontology.text_embedding[1] + 0.3 * blue.class_wise)
+    np.testing.assert_allclose(replaced.visual.embedding[1], mixed, atol=1e-6)
+    np.testing.assert_allclose(replaced.visual.features[3][1, 0], blue.level_wise[3][0], atol=1e-6)
+    np.testing.assert_allclose(replaced.visual.tokens[1], blue.token_wise[0], atol=1e-6)
     assert replaced.arrays.visual_mask.tolist() == [False, True]
 
 

@@ -47,7 +47,7 @@ def test_pooling_needs_no_encoder(runtime, ontology, found):
 
 
 def test_alpha_is_the_share_of_the_new(runtime, ontology, found):
-    once = refine_prompts(ontology, PICTURE, *found, runtime=runtime)
+    once = refine_prompts(ontology, PICTURE, *found, runtime=runtime, alpha=1)
     old = once.replace_visual(0, pooled_white(runtime))
     refined = refine_prompts(old, PICTURE, *found, runtime=runtime, alpha=0.25)
     mixed = 0.75 * old.visual.embedding[0] + 0.25 * once.visual.embedding[0]
@@ -154,3 +154,11 @@ def test_stillness_and_sigmoid():
     assert not is_still(before, after)
     values = np.array([-500, 0, 2], np.float32)
     np.testing.assert_allclose(sigmoid(values), [0, 0.5, 0.880797], atol=1e-6)
+
+
+def test_without_a_given_score_the_models_threshold_decides(runtime, ontology, found):
+    labels, scores = found
+    sure = np.where(scores == scores.max(axis=0), 0.51, 0).astype(np.float32)
+    refined = refine_prompts(ontology, PICTURE, labels, sure, runtime=runtime)
+    assert refined.origins[:2] == ("refined", "refined")
+    assert refine_prompts(ontology, PICTURE, labels, sure - 0.02, runtime=runtime) is ontology

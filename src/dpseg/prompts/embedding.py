@@ -108,6 +108,6 @@ def match_tokens(anchor: FloatArray, others: FloatArray) -> FloatArray:
     return matched
 
 
-def blend(old: FloatArray, new: FloatArray, weight: FloatArray) -> FloatArray:
+def blend(old: FloatArray, new: FloatArray, weight: float) -> FloatArray:
     """Mix unit vectors: (1 - weight) of the old ones, weight of the new ones, again unit."""
     return unit((1 - weight) * old + weight * new)

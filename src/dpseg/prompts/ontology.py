@@ -108,7 +108,7 @@ class PromptOntology:
                 if visual is None:
                     like = next(iter(shown.values()))
                     visual = VisualTables.empty(classes, templates, like)
-                visual = visual.blended(list(shown), found, np.ones(len(shown)))
+                visual = visual.blended(list(shown), found)
             for index in shown:
                 origins[index] = "example"
         lacking = [vocabulary[i].name for i, origin in enumerate(origins) if origin is None]
@@ -153,7 +153,8 @@ class PromptOntology:
         Args:
             index: the class.
             visual: one row a picture.
-            weight: share of the new prompt; the rest is the old one, if there is one.
+            weight: share of the new prompt; the rest is the old one, or the text embedding if
+                there was none.
 
         Returns:
             A new ontology; this one stays as it is.
@@ -193,10 +194,13 @@ class PromptOntology:
         if outside:
             raise PromptError(f"no class {outside[0]}; there are {count}")
         origins = list(self.origins)
-        weights = [1.0 if origins[index] is None else weight for index in indices]
+        bare = [index for index in indices if origins[index] is None]
         for index in indices:
             origins[index] = "refined"
-        visual = self.visual.blended(indices, found, weights)
+        embedding = self.visual.embedding.copy()
+        embedding[bare] = self.text_embedding[bare]  # else a bare class would leap ahead of others
+        start = replace(self.visual, embedding=embedding)
+        visual = start.blended(indices, found, weight)
         return replace(self, visual=visual, origins=tuple(origins))
 
 

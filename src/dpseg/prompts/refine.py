@@ -33,12 +33,13 @@ class RefineSettings:
     Attributes:
         alpha: share of the found prompt in the new one.
         min_area: smallest region that counts, as a share of the picture.
-        min_score: lowest mean score of a region that counts.
+        min_score: lowest mean score of a region that counts; None for the score below which the
+            model leaves a pixel unlabelled.
     """
 
-    alpha: float = 0.5
+    alpha: float = 0.4
     min_area: float = 0.002
-    min_score: float = 0.5
+    min_score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ def refine_prompts(
     mode: RefineMode = "pool",
     alpha: float = RefineSettings.alpha,
     min_area: float = RefineSettings.min_area,
-    min_score: float = RefineSettings.min_score,
+    min_score: float | None = RefineSettings.min_score,
 ) -> PromptOntology:
     """Move the visual prompts of the classes that were found towards what was found.
 
@@ -79,7 +80,7 @@ def refine_prompts(
         mode: where the new prompt comes from.
         alpha: share of the found prompt in the new one.
         min_area: smallest region that counts, as a share of the picture.
-        min_score: lowest mean score of a region that counts.
+        min_score: lowest mean score of a region that counts; None for the model's threshold.
 
     Returns:
         The new ontology; the very same object if no class took part, as always with text prompts
@@ -98,6 +99,8 @@ def refine_prompts(
         )
     if ontology.kind == "text":
         return ontology
+    if min_score is None:
+        min_score = runtime.info.score_threshold
     classes = _sure_classes(labels, scores, min_area=min_area, min_score=min_score)
     if not classes:
         return ontology

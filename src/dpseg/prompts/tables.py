@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from dpseg.errors import ShapeError
 from dpseg.prompts.embedding import blend, gather_tokens, match_tokens, shape_of, spread
@@ -81,14 +80,14 @@ class VisualTables:
         )
 
     def blended(
-        self, classes: Sequence[int], found: VisualTables, weights: npt.ArrayLike
+        self, classes: Sequence[int], found: VisualTables, weight: float = 1.0
     ) -> VisualTables:
         """Move the prompts of N classes towards others.
 
         Args:
             classes: N indices.
             found: the prompts to move towards, N in place of K.
-            weights: share of what was found, for each class, N.
+            weight: share of what was found; where nothing stood it is taken whole.
 
         Returns:
             New tables.
@@ -98,15 +97,14 @@ class VisualTables:
         """
         self._check(found)
         index = np.asarray(classes, np.intp)
-        share = np.asarray(weights, np.float32).reshape(-1, 1, 1)
         embedding, tokens = self.embedding.copy(), self.tokens.copy()
         features = {level: table.copy() for level, table in self.features.items()}
-        embedding[index] = blend(embedding[index], found.embedding, share)
+        embedding[index] = blend(embedding[index], found.embedding, weight)
         for level, table in features.items():
-            table[index] = blend(table[index], found.features[level], share)
+            table[index] = blend(table[index], found.features[level], weight)
         slots = np.arange(tokens.shape[1]) % found.tokens.shape[1]
         anchor = found.tokens[:, slots]  # N P D
-        tokens[index] = blend(match_tokens(anchor, tokens[index]), anchor, share)
+        tokens[index] = blend(match_tokens(anchor, tokens[index]), anchor, weight)
         return VisualTables(embedding, features, tokens)
 
     def _check(self, found: VisualTables) -> None:
