@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dpseg.encoders.lite import STRIDE
 from dpseg.encoders.minilm import MiniLM
 from dpseg.errors import ShapeError
 from dpseg.lite_model import LiteModel
 from dpseg.model.dpseg import Prompts, Switches
-from dpseg.encoders.lite import STRIDE
 from dpseg.runtime import (
     FloatArray,
     ImageArray,
@@ -40,7 +40,7 @@ class TorchRuntime:
         text_tower: MiniLM | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model.to(memory_format=torch.channels_last)
         self.switches = switches or Switches()
         self._text_tower = text_tower or MiniLM()
         config = model.config

@@ -77,4 +77,5 @@ def _jitter(image: ImageArray, amount: float, generator: np.random.Generator) ->
     grey = values.mean(axis=2, keepdims=True)
     values = grey + saturation * (values - grey)
     values = values.mean() + contrast * (values - values.mean())
-    return np.clip(values * brightness, 0, 255).astype(np.uint8)
+    jittered: ImageArray = np.clip(values * brightness, 0, 255).astype(np.uint8)
+    return jittered

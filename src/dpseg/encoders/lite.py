@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -50,6 +51,7 @@ class LiteImageTower(nn.Module):
         adapter_dim: hidden width of the residual adapter.
     """
 
+    trunk: Any  # timm's feature extractor, untyped
     head_mean: Tensor
     level_mean: Tensor
     level_scale: Tensor
@@ -127,8 +129,8 @@ class LiteImageTower(nn.Module):
         Without it a cosine of shallow features measures little but their common mean.
         """
         sizes = list(LEVEL_CHANNELS.values())
-        means = dict(zip(LEVELS, self.level_mean.split(sizes), strict=True))
-        scales = dict(zip(LEVELS, self.level_scale.split(sizes), strict=True))
+        means = dict(zip(LEVELS, torch.split(self.level_mean, sizes), strict=True))
+        scales = dict(zip(LEVELS, torch.split(self.level_scale, sizes), strict=True))
         return {j: (levels[j] - means[j][:, None, None]) * scales[j][:, None, None] for j in LEVELS}
 
 
@@ -160,7 +162,8 @@ def fold_batch_norm(module: nn.Module) -> None:
             previous = child
         elif isinstance(child, nn.BatchNorm2d):
             assert previous is not None
-            assert child.running_mean is not None and child.running_var is not None
+            assert child.running_mean is not None
+            assert child.running_var is not None
             previous.weight, previous.bias = fuse_conv_bn_weights(
                 previous.weight,
                 previous.bias,

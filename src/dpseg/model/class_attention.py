@@ -6,6 +6,7 @@ as a set: reordering the vocabulary reorders the result and changes nothing else
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -38,13 +39,14 @@ class ClassAttention(nn.Module):
             (B K) C H W.
         """
         _, channels, height, width = x.shape
-        tokens = x.unflatten(0, (-1, classes)).permute(0, 3, 4, 1, 2)  # B H W K C
-        projected = self.query_key_value(self.norm(tokens))
-        heads = projected.unflatten(-1, (3, self.heads, -1))  # B H W K 3 heads c
+        grouped = x.reshape(-1, classes, channels, height, width)  # B K C H W
+        tokens = grouped.permute(0, 3, 4, 1, 2)  # B H W K C
+        projected: Tensor = self.query_key_value(self.norm(tokens))  # B H W K (3 C)
+        heads = torch.unflatten(projected, -1, (3, self.heads, -1))  # B H W K 3 heads c
         query, key, value = heads.movedim(-3, 0).transpose(-3, -2)  # 3: B H W heads K c
-        mixed = linear_attention(query, key, value)
-        mixed = self.output(mixed.transpose(-3, -2).flatten(-2))  # B H W K C
-        out = (tokens + mixed).permute(0, 3, 4, 1, 2)  # B K C H W
+        mixed = linear_attention(query, key, value).transpose(-3, -2).flatten(-2)  # B H W K C
+        attended: Tensor = self.output(mixed)
+        out = (tokens + attended).permute(0, 3, 4, 1, 2)  # B K C H W
         return out.reshape(-1, channels, height, width)  # (B K) C H W
 
 

@@ -81,7 +81,7 @@ def joint_cost_volume(
     both = cost_volume(image_embedding, torch.cat([text, visual], dim=1))  # B K (2 M) H W
     if strategy == "concatenate":
         return both
-    return both.unflatten(2, (2, -1)).mean(2)  # B K M H W
+    return torch.unflatten(both, 2, (2, -1)).mean(2)  # B K M H W
 
 
 def token_cost_volume(

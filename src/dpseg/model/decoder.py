@@ -99,15 +99,15 @@ class CostVolumeGuidedDecoder(nn.Module):
         alive = torch.arange(cost.shape[1], device=cost.device)
         scored: list[tuple[Tensor, Tensor]] = []
         x = self.embed(cost.flatten(0, 1))  # (B K) C h w
-        for stage, head in zip(self.stages, self.heads, strict=True):
+        for sizes, stage, head in zip(self.config.stages, self.stages, self.heads, strict=True):
             logits = self._corrected(head(x.detach()), coarse_logits[:, alive])
             scored.append((alive, logits))
             if keep is not None:
                 winners = surviving_classes(logits, keep)
-                x = x.unflatten(0, (-1, len(alive)))[:, winners].flatten(0, 1)  # (B K) C h w
+                x = torch.unflatten(x, 0, (-1, len(alive)))[:, winners].flatten(0, 1)  # (B K) C h w
                 alive = alive[winners]
-            level = stage.config.level
-            x = stage(x, image_features[level], visual_costs[level][:, alive], len(alive))
+            features, guidance = image_features[sizes.level], visual_costs[sizes.level][:, alive]
+            x = stage(x, features, guidance, len(alive))
         logits = self._corrected(self.predict(x), coarse_logits[:, alive])
         auxiliary = [head_logits for _, head_logits in scored]
         for classes, head_logits in reversed(scored):
@@ -121,7 +121,5 @@ class CostVolumeGuidedDecoder(nn.Module):
     @staticmethod
     def _corrected(correction: Tensor, coarse_logits: Tensor) -> Tensor:
         """Add a correction, (B K) 1 H W, to enlarged coarse logits, B K H W."""
-        classes = coarse_logits.shape[1]
-        return (
-            match_size(coarse_logits, correction) + correction.unflatten(0, (-1, classes))[:, :, 0]
-        )
+        coarse_logits = match_size(coarse_logits, correction)
+        return coarse_logits + correction.view_as(coarse_logits)

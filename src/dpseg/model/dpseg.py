@@ -169,7 +169,7 @@ class DPSeg(nn.Module):
             off = level not in switches.guidance_levels or switches.strategy == "text"
             if switches.guidance == "upsampled" and level in switches.guidance_levels:
                 enlarged = F.interpolate(joint[:, :, :templates].flatten(1, 2), size)
-                costs[level] = enlarged.unflatten(1, (-1, templates))  # B K M h_j w_j
+                costs[level] = torch.unflatten(enlarged, 1, (-1, templates))  # B K M h_j w_j
             elif off:
                 shape = (features.shape[0], joint.shape[1], templates, *size)
                 costs[level] = joint.new_zeros(shape)

@@ -26,7 +26,7 @@ class HybridDilatedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B K) C H W to the same shape."""
-        y = self.norm(x)
+        y: Tensor = self.norm(x)
         for convolution in self.convolutions:
             y = self.activation(convolution(y))
         return x + y

@@ -26,4 +26,5 @@ def surviving_classes(logits: Tensor, keep: int) -> Tensor:
     if classes <= keep:
         return torch.arange(classes, device=logits.device)
     best = logits.topk(keep, dim=1).indices
-    return torch.unique(best)
+    survivors: Tensor = torch.unique(best)
+    return survivors

@@ -22,7 +22,6 @@ from dpseg.encoders.minilm import MiniLM
 from dpseg.encoders.text_map import TextMap
 from dpseg.train.wordnet import names_of_classes, read_noun_synsets
 
-TEMPLATES = ("{}", "a photo of a {}", "a picture of the {}", "a {} in a scene")
 _MEAN_IMAGE_SIZE = 256
 
 
@@ -41,10 +40,10 @@ class Alignment:
     text_map: TextMap
 
 
-def embed_names(text_tower: MiniLM, names: list[str]) -> Tensor:
+def embed_names(text_tower: MiniLM, names: list[str], templates: tuple[str, ...]) -> Tensor:
     """Embed each name in every template, M N 384."""
     return torch.stack(
-        [text_tower.encode([template.format(n) for n in names])[0] for template in TEMPLATES]
+        [text_tower.encode([template.format(n) for n in names])[0] for template in templates]
     )
 
 
@@ -64,13 +63,16 @@ def mean_head_feature(tower: LiteImageTower, pictures: list[Path]) -> Tensor:
     return total / len(pictures)
 
 
-def align(tower: LiteImageTower, text_tower: MiniLM, picture_folder: Path) -> Alignment:
+def align(
+    tower: LiteImageTower, text_tower: MiniLM, picture_folder: Path, templates: tuple[str, ...]
+) -> Alignment:
     """Initialise an image tower from ImageNet and fit the text map to its joint space.
 
     Args:
         tower: filled in place: trunk, head, mean feature, projection.
         text_tower: embeds the names.
         picture_folder: one photo of each ImageNet class and `classes.tsv` (file, wnid, name).
+        templates: sentence templates over which a name's embedding is averaged.
 
     Returns:
         Names, prototypes and the text map.
@@ -89,7 +91,7 @@ def align(tower: LiteImageTower, text_tower: MiniLM, picture_folder: Path) -> Al
     covered = names_of_classes([entry[1] for entry in entries], read_noun_synsets())
     raw = torch.stack([centred[indices].mean(0) for indices in covered.values()])
     prototypes = F.normalize(raw @ tower.projection.weight.detach().T, dim=-1)
-    text = F.normalize(embed_names(text_tower, list(covered)).mean(0), dim=-1)
+    text = F.normalize(embed_names(text_tower, list(covered), templates).mean(0), dim=-1)
     text_map = TextMap(
         centres=len(covered), text_dim=text.shape[1], embedding_dim=prototypes.shape[1]
     )

@@ -50,7 +50,9 @@ class LoopSettings:
 class Stage(Protocol):
     """What a stage of training brings to the loop."""
 
-    module: nn.Module
+    @property
+    def module(self) -> nn.Module:
+        """What is checkpointed, trained or not."""
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the trained parameters, each group with its peak `lr`."""

@@ -73,17 +73,17 @@ class NameVariants:
     """Joint text embeddings of names, a little different each time they are drawn.
 
     Args:
-        variants: for each of N names the embeddings of its synonyms in all templates, S_n D.
+        variants: for each of N names the embeddings of its synonyms in M templates, S_n M D.
     """
 
     def __init__(self, variants: list[Tensor]) -> None:
-        self.mean = torch.stack([F.normalize(v.mean(0), dim=0) for v in variants])
         self._variants = variants
+        self.mean = F.normalize(torch.stack([v.mean((0, 1)) for v in variants]), dim=-1)  # N D
 
     def draw(self, generator: np.random.Generator) -> Tensor:
-        """Mix each name's variants with random weights, N D, unit length."""
-        mixed = [
-            torch.from_numpy(generator.dirichlet(np.ones(len(v)))).to(v.dtype) @ v
-            for v in self._variants
-        ]
+        """Mix each name's synonyms with random weights, N M D, unit length."""
+        mixed = []
+        for variants in self._variants:
+            weights = torch.from_numpy(generator.dirichlet(np.ones(len(variants))))
+            mixed.append(torch.einsum("s,smd->md", weights.to(variants.dtype), variants))
         return F.normalize(torch.stack(mixed), dim=-1)

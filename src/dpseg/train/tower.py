@@ -22,6 +22,8 @@ from dpseg.train.dense_loss import balanced_sigmoid_loss, keep_scores_loss, mask
 from dpseg.train.region_queue import RegionQueue
 from dpseg.train.sampling import BatchSampler, NameVariants
 
+MIN_CELLS = 2.0  # a smaller region makes no visual prompt
+
 
 @dataclass(frozen=True)
 class TowerSettings:
@@ -84,13 +86,13 @@ class TowerStage:
         self.names = names
         self.anchors = anchors
         self.settings = settings
-        queue = RegionQueue(names=len(names.mean), channels={0: names.mean.shape[1]})
+        queue = RegionQueue(names=len(names.mean), widths={"class_wise": names.mean.shape[1]})
         tower.requires_grad_(False)
         self._trunk = _trained_trunk(tower)
         self._added = [*tower.projection.parameters(), *tower.adapter.parameters()]
         for parameter in (*self._trunk, *self._added):
             parameter.requires_grad_(True)
-        self.module = TowerModule(tower.to(memory_format=torch.channels_last), queue)  # type: ignore[call-overload]
+        self.module = TowerModule(tower.to(memory_format=torch.channels_last), queue)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the trained parameters, each group with its peak `lr`."""
@@ -113,9 +115,10 @@ class TowerStage:
         new_places = F.normalize(embedding.float().flatten(2).transpose(1, 2), dim=-1)  # B (h w) D
         old_places = F.normalize(old.float().flatten(2).transpose(1, 2), dim=-1)
 
-        text = self.names.draw(generator)
-        visual, known = module.queue.draw(generator, regions=int(generator.integers(1, 4)))
-        dual = F.normalize(text + known[:, None] * visual[0], dim=-1)
+        text = F.normalize(self.names.draw(generator).mean(1), dim=-1)  # N D
+        drawn, known = module.queue.draw(generator, regions=int(generator.integers(1, 4)))
+        visual = F.normalize(drawn["class_wise"].mean(1), dim=-1)  # N D
+        dual = F.normalize(text + known[:, None] * visual, dim=-1)
         text_loss = self._name_loss(new_places @ text.T, positive, negative)
         dual_loss = self._name_loss(new_places @ dual.T, positive, negative)
 
@@ -126,7 +129,7 @@ class TowerStage:
             old_places.flatten(0, 1)[places] @ self.anchors.T,
             scale=settings.keep_scale,
         )
-        module.queue.push({0: (embedding.detach(), positive)})
+        self._remember(new_places.detach(), positive)
         total = text_loss + settings.visual * dual_loss + settings.keep * keep
         return total, {
             "text": text_loss.item(),
@@ -135,6 +138,13 @@ class TowerStage:
             "scale": module.log_scale.exp().item(),
             "bias": module.bias.item(),
         }
+
+    def _remember(self, places: Tensor, positive: Tensor) -> None:
+        """Pool the batch's regions (places B (h w) D, fractions B (h w) N) into the queue."""
+        pooled = F.normalize(positive.transpose(1, 2) @ places, dim=-1)  # B N D
+        large = positive.sum(1) >= MIN_CELLS  # B N
+        for image, name in large.nonzero().tolist():
+            self.module.queue.push(name, {"class_wise": pooled[image, name]})
 
     def _name_loss(self, cosine: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         logits = self.module.log_scale.exp() * cosine + self.module.bias

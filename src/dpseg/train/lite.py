@@ -1,0 +1,194 @@
+"""The whole of a `dpseg-lite` training run: align, fine-tune the tower, train the decoder.
+
+Each stage writes its result into the run's folder when it is done; a run that begins again skips
+the stages that are done and resumes the one that was cut off.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpseg.data.labels import plain_name, with_synonyms
+from dpseg.data.mixture import Mixture
+from dpseg.encoders.lite import LEVELS, STRIDE, LiteImageTower
+from dpseg.encoders.minilm import MiniLM
+from dpseg.encoders.text_map import TextMap
+from dpseg.errors import DataError
+from dpseg.lite_model import LiteModel, load_lite, save_lite
+from dpseg.train.align import align
+from dpseg.train.decoder import FINE_CELL, DecoderTraining
+from dpseg.train.loop import run_stage
+from dpseg.train.recipe import Recipe
+from dpseg.train.sampling import BatchSampler, NameVariants
+from dpseg.train.tower import TowerStage
+from dpseg.weights import MODEL_FILE
+
+CALIBRATION_BATCHES = 24
+_ALIGNED, _TUNED = "aligned.safetensors", "tuned.safetensors"
+
+
+def train_lite(
+    recipe: Recipe, data_root: Path, folder: Path, *, start: Path | None = None
+) -> LiteModel:
+    """Train a model from ImageNet weights to a file that `Segmenter` loads.
+
+    Args:
+        recipe: all settings.
+        data_root: folder that holds the recipe's sources and `imagenet_pictures`.
+        folder: receives the stages' results and, at the end, `dpseg-lite.safetensors`.
+        start: an earlier run's folder; its model is where the stages begin, and its alignment is
+            what they stay faithful to.
+
+    Returns:
+        The trained model.
+
+    Raises:
+        DataError: the data are not as the recipe says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    text_tower = MiniLM()
+    aligned = _aligned(recipe, text_tower, data_root, (start or folder) / _ALIGNED)
+    if start is not None:
+        save_lite(aligned, folder / _ALIGNED)
+    mixture = Mixture(data_root, recipe.sources, unseen=_unseen_names(recipe, data_root))
+    names = [with_synonyms(name).split("|") for name in mixture.names]
+    variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
+
+    model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
+    if (folder / _TUNED).exists():
+        model = load_lite(folder / _TUNED)
+    else:
+        _tune_tower(recipe, model, aligned, mixture, variants, folder)
+        save_lite(model, folder / _TUNED)
+    _train_decoder(recipe, model, mixture, variants, tokens, folder)
+    save_lite(model, folder / MODEL_FILE)
+    return model
+
+
+def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) -> LiteModel:
+    if path.exists():
+        return load_lite(path)
+    config = recipe.model
+    tower = LiteImageTower(embedding_dim=config.embedding_dim, adapter_dim=config.adapter_dim)
+    alignment = align(tower, text_tower, data_root / "imagenet_pictures", config.templates)
+    model = LiteModel(config.model_copy(update={"anchors": len(alignment.names)}))
+    model.tower.load_state_dict(tower.state_dict())
+    model.text_map.load_state_dict(alignment.text_map.state_dict())
+    save_lite(model, path)
+    return model
+
+
+def _tune_tower(
+    recipe: Recipe,
+    model: LiteModel,
+    aligned: LiteModel,
+    mixture: Mixture,
+    variants: NameVariants,
+    folder: Path,
+) -> None:
+    settings = recipe.tower
+    stage = TowerStage(
+        tower=model.tower,
+        teacher=aligned.tower,
+        sampler=BatchSampler(
+            mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(STRIDE,)
+        ),
+        names=variants,
+        anchors=anchor_embeddings(aligned.text_map),
+        settings=settings.loss,
+    )
+    stage.module.log_scale.data.copy_(model.network.log_scale.data)
+    stage.module.bias.data.copy_(model.network.bias.data)
+    run_stage(stage, settings.loop, folder / "tower")
+    model.network.log_scale.data.copy_(stage.module.log_scale.data)
+    model.network.bias.data.copy_(stage.module.bias.data)
+    calibrate_levels(model.tower, stage.sampler)
+
+
+def _train_decoder(
+    recipe: Recipe,
+    model: LiteModel,
+    mixture: Mixture,
+    variants: NameVariants,
+    tokens: tuple[Tensor, Tensor],
+    folder: Path,
+) -> None:
+    settings = recipe.decoder
+    sampler = BatchSampler(
+        mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(FINE_CELL, 8, STRIDE)
+    )
+    stage = DecoderTraining(
+        model=model, sampler=sampler, names=variants, text_tokens=tokens, settings=settings.loss
+    )
+    run_stage(stage, settings.loop, folder / "decoder")
+
+
+def embed_variants(
+    text_map: TextMap, text_tower: MiniLM, names: Sequence[Sequence[str]], templates: Sequence[str]
+) -> tuple[NameVariants, tuple[Tensor, Tensor]]:
+    """Embed names and their synonyms in the joint space.
+
+    Args:
+        text_map: from the text tower's space.
+        text_tower: embeds sentences.
+        names: for each of N names its synonyms, the name itself first.
+        templates: M sentence templates.
+
+    Returns:
+        The names' variants, and the token-wise embeddings N L D with their mask N L.
+    """
+    variants = []
+    for synonyms in names:
+        sentences = [template.format(word) for word in synonyms for template in templates]
+        embedded = text_map(text_tower.encode(sentences)[0])
+        variants.append(torch.unflatten(embedded, 0, (len(synonyms), len(templates))))  # S M D
+    _, tokens, mask = text_tower.encode([synonyms[0] for synonyms in names])
+    return NameVariants(variants), (text_map(tokens).clone(), mask)
+
+
+def anchor_embeddings(text_map: TextMap) -> Tensor:
+    """Place the map's own centres in the joint space, A D."""
+    anchors: Tensor = text_map(text_map.centres)
+    return anchors
+
+
+@torch.inference_mode()
+def calibrate_levels(tower: LiteImageTower, sampler: BatchSampler) -> None:
+    """Measure mean and spread of each guidance channel on training crops, in place.
+
+    Args:
+        tower: its `level_mean` and `level_scale` are set.
+        sampler: draws the crops.
+    """
+    tower.level_mean.zero_()
+    tower.level_scale.fill_(1.0)
+    generator = np.random.default_rng(0)
+    sums: dict[int, list[Tensor]] = {level: [] for level in LEVELS}
+    for _ in range(CALIBRATION_BATCHES):
+        for level, features in tower(sampler.draw(generator).images).image_features.items():
+            places = features.float().transpose(0, 1).flatten(1)  # C_j (B h_j w_j)
+            sums[level].append(torch.stack([places.mean(1), places.square().mean(1)]))
+    means, scales = [], []
+    for level in LEVELS:
+        mean, square = torch.stack(sums[level]).mean(0)
+        means.append(mean)
+        scales.append((square - mean.square()).clamp_min(1e-4).rsqrt())
+    tower.level_mean.copy_(torch.cat(means))
+    tower.level_scale.copy_(torch.cat(scales))
+
+
+def _unseen_names(recipe: Recipe, data_root: Path) -> frozenset[str]:
+    if recipe.unseen is None:
+        return frozenset()
+    path = data_root / recipe.unseen
+    try:
+        lines = path.read_text().splitlines()
+    except OSError as error:
+        raise DataError(f"cannot read the unseen names {path}: {error}") from error
+    return frozenset(plain_name(line) for line in lines if line.strip())

@@ -1,0 +1,99 @@
+"""A training recipe: one YAML file that names the data and the stages' settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from dpseg.config import LiteConfig
+from dpseg.data.mixture import SourceSettings
+from dpseg.data.transforms import CropSettings
+from dpseg.errors import DataError, require_extra
+from dpseg.train.decoder import DecoderSettings
+from dpseg.train.loop import LoopSettings
+from dpseg.train.tower import TowerSettings
+
+
+class TowerRecipe(BaseModel):
+    """Stage one: dense fine-tuning of the image tower."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int
+    crop: CropSettings
+    loop: LoopSettings
+    loss: TowerSettings
+
+
+class DecoderRecipe(BaseModel):
+    """Stage two: the decoder on frozen towers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    batch_size: int
+    crop: CropSettings
+    loop: LoopSettings
+    loss: DecoderSettings
+
+
+class Recipe(BaseModel):
+    """All settings of a training run.
+
+    Attributes:
+        sources: folders below the data root, and how they are mixed.
+        tower: stage one.
+        decoder: stage two.
+        unseen: file below the data root with names whose pixels are ignored (zero-shot protocol).
+        model: sizes of the network.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sources: tuple[SourceSettings, ...]
+    tower: TowerRecipe
+    decoder: DecoderRecipe
+    unseen: str | None = None
+    model: LiteConfig = LiteConfig()
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: a YAML file; its `base` key may name another recipe beside it, whose values it
+            overrides key by key.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        DataError: the file is missing, is no YAML, or has unknown or unfit values.
+    """
+    try:
+        return Recipe.model_validate(_read(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise DataError(f"recipe {path}: {place}: {first['msg']}") from error
+
+
+def _read(path: Path) -> dict[str, Any]:
+    yaml = require_extra("yaml", "train")
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"cannot read recipe {path}: {error}") from error
+    if not isinstance(values, dict):
+        raise DataError(f"recipe {path} holds no mapping")
+    base = values.pop("base", None)
+    return _merge(_read(path.parent / base), values) if base else values
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both_nested = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both_nested else value
+    return merged
