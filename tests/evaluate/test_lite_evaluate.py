@@ -1,0 +1,98 @@
+"""Prompts and the evaluation protocol with the real network, its weights random."""
+
+import numpy as np
+import pytest
+import torch
+from skimage import data
+
+from dpseg.config import LiteConfig
+from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, Configuration
+from dpseg.evaluate.evaluate import evaluate_dataset
+from dpseg.lite_model import LiteModel
+from dpseg.prompts.bank import build_bank
+from dpseg.prompts.ontology import PromptOntology
+from dpseg.prompts.pooling import unit
+from dpseg.prompts.visual import CropSource, ExemplarSource
+from dpseg.torch_runtime import TorchRuntime
+from dpseg.vocabulary import Vocabulary
+
+VOCABULARY = Vocabulary.of("cat, wall|stone wall, cup")
+
+
+@pytest.fixture(scope="module")
+def lite():
+    torch.manual_seed(0)
+    model = LiteModel(LiteConfig(image_size=96, anchors=4))
+    torch.nn.init.normal_(model.text_map.centres)
+    torch.nn.init.normal_(model.text_map.coefficients)
+    model.text_map.centres.copy_(torch.nn.functional.normalize(model.text_map.centres, dim=-1))
+    return TorchRuntime(model)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    label = np.zeros((100, 150), np.int64)
+    label[:, 60:] = 1
+    label[40:70, 20:50] = 2
+    label[:3] = -2
+    return [(picture[:100, :150], label) for picture in (data.chelsea(), data.coffee())]
+
+
+@pytest.fixture(scope="module")
+def bank(lite, samples):
+    pictures = {"cat": [data.chelsea()[::3, ::3]], "cup": [(samples[1][0], samples[1][1] == 2)]}
+    visuals = ExemplarSource(lite, pictures).prompts_for(VOCABULARY)
+    return build_bank(lite, VOCABULARY, visuals)
+
+
+def test_every_standard_configuration_runs(lite, samples, bank):
+    def variant(configuration):
+        switches = lite.switches.but(
+            token_wise=configuration.token_wise,
+            guidance_levels=lite.info.levels if configuration.guidance else (),
+        )
+        return TorchRuntime(lite.model, switches=switches)
+
+    configurations = [
+        *STANDARD,
+        *WITH_EXAMPLES,
+        Configuration("crop", refine=1, refine_mode="crop"),
+        Configuration("no bank", bank=False),
+    ]
+    evaluation = evaluate_dataset(
+        lite,
+        samples[:1],
+        VOCABULARY,
+        configurations,
+        bank=bank,
+        examples=CropSource.from_samples(lite, samples, VOCABULARY.names, per_class=1),
+        variant=variant,
+        unseen=[2],
+    )
+    for tally in evaluation.tallies.values():
+        assert tally.confusion.sum() == 97 * 150
+    text, no_bank = (evaluation.tallies[name].confusion for name in ("text", "no bank"))
+    np.testing.assert_array_equal(text, no_bank)  # without pictures only words speak
+
+
+@pytest.mark.parametrize("prompts", ["dual", "text", "visual"])
+def test_scores_are_finite_whatever_speaks(lite, samples, bank, prompts):
+    ontology = PromptOntology.build(lite, VOCABULARY, bank=bank, prompts=prompts)
+    assert ontology.origins == ("bank exact", "bank retrieved", "bank exact")
+    logits = lite.score(lite.encode_image(samples[0][0][:96, :144]), ontology.arrays)
+    assert logits.shape == (3, 24, 36)
+    assert np.isfinite(logits).all()
+
+
+def test_prompts_are_unit_vectors(lite, bank):
+    arrays = PromptOntology.build(lite, VOCABULARY, bank=bank).arrays
+    tokens = arrays.text_tokens[arrays.text_token_mask]
+    for vectors in (
+        arrays.text_embedding,
+        arrays.visual_embedding,
+        arrays.visual_tokens,
+        tokens,
+        *arrays.visual_features.values(),
+    ):
+        np.testing.assert_allclose(vectors, unit(vectors), atol=1e-3)
+    assert arrays.text_token_mask.sum(axis=1).tolist() == [1, 3, 1]
