@@ -21,32 +21,31 @@ from dpseg.encoders.minilm import MiniLM
 from dpseg.encoders.text_map import TextMap
 from dpseg.errors import DataError
 from dpseg.lite_model import LiteModel, load_lite, save_lite
+from dpseg.torch_runtime import TorchRuntime
 from dpseg.train.align import align
+from dpseg.train.bank import build_lite_bank
 from dpseg.train.decoder import FINE_CELL, DecoderTraining
 from dpseg.train.loop import run_stage
 from dpseg.train.recipe import Recipe
+from dpseg.train.region_queue import RegionQueue
 from dpseg.train.sampling import BatchSampler, NameVariants
 from dpseg.train.tower import TowerStage
-from dpseg.weights import MODEL_FILE
+from dpseg.weights import BANK_FILE, MODEL_FILE
 
 CALIBRATION_BATCHES = 24
 _ALIGNED, _TUNED = "aligned.safetensors", "tuned.safetensors"
 
 
-def train_lite(
-    recipe: Recipe, data_root: Path, folder: Path, *, start: Path | None = None
-) -> LiteModel:
+def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | None = None) -> None:
     """Train a model from ImageNet weights to a file that `Segmenter` loads.
 
     Args:
         recipe: all settings.
         data_root: folder that holds the recipe's sources and `imagenet_pictures`.
-        folder: receives the stages' results and, at the end, `dpseg-lite.safetensors`.
+        folder: receives the stages' results and, at the end, `dpseg-lite.safetensors` and its
+            prompt bank.
         start: an earlier run's folder; its model is where the stages begin, and its alignment is
             what they stay faithful to.
-
-    Returns:
-        The trained model.
 
     Raises:
         DataError: the data are not as the recipe says.
@@ -66,9 +65,10 @@ def train_lite(
     else:
         _tune_tower(recipe, model, aligned, mixture, variants, folder)
         save_lite(model, folder / _TUNED)
-    _train_decoder(recipe, model, mixture, variants, tokens, folder)
+    queue = _train_decoder(recipe, model, mixture, variants, tokens, folder)
     save_lite(model, folder / MODEL_FILE)
-    return model
+    runtime = TorchRuntime(load_lite(folder / MODEL_FILE), text_tower=text_tower)
+    build_lite_bank(runtime, data_root, mixture.names, queue).save(folder / BANK_FILE)
 
 
 def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) -> LiteModel:
@@ -118,7 +118,7 @@ def _train_decoder(
     variants: NameVariants,
     tokens: tuple[Tensor, Tensor],
     folder: Path,
-) -> None:
+) -> RegionQueue:
     settings = recipe.decoder
     sampler = BatchSampler(
         mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(FINE_CELL, 8, STRIDE)
@@ -127,6 +127,7 @@ def _train_decoder(
         model=model, sampler=sampler, names=variants, text_tokens=tokens, settings=settings.loss
     )
     run_stage(stage, settings.loop, folder / "decoder")
+    return stage.module.queue
 
 
 def embed_variants(

@@ -1,0 +1,163 @@
+"""The prompt bank that ships: visual prompts of a few thousand names.
+
+Three kinds of pictures speak for a name: recent training regions (the decoder stage's queue),
+Caltech-101's object photos, and one photo of each ImageNet class, which also serves every hypernym
+above it. No dense label of an unseen name is used.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from rich.progress import track
+
+from dpseg.data.labels import with_synonyms
+from dpseg.encoders.lite import LEVELS
+from dpseg.prompts.bank import PromptBank, build_bank
+from dpseg.prompts.embedding import stack_rows, take_rows
+from dpseg.prompts.find import find_object
+from dpseg.prompts.regions import encode_region
+from dpseg.runtime import FloatArray, Runtime, VisualEmbedding
+from dpseg.train.decoder import VISUAL_TOKENS
+from dpseg.train.region_queue import RegionQueue
+from dpseg.train.wordnet import names_of_classes, read_noun_synsets
+from dpseg.vocabulary import ClassEntry, Vocabulary, fold
+
+CALTECH_PICTURES = 4
+HYPERNYM_PICTURES = 24
+
+# Caltech folders whose names are no plain words, or that show a part or a brand.
+_CALTECH_NAMES = {
+    "Faces": "face",
+    "Leopards": "leopard",
+    "Motorbikes": "motorcycle",
+    "airplanes": "airplane",
+    "car_side": "car",
+    "cellphone": "cell phone",
+    "cougar_body": "cougar",
+    "rhino": "rhinoceros",
+    "sea_horse": "seahorse",
+    "water_lilly": "water lily",
+    "wild_cat": "wildcat",
+    "yin_yang": "yin and yang symbol",
+    "inline_skate": "roller skate",
+    "bass": "bass fish",
+}
+_CALTECH_SKIPPED = frozenset(
+    {"Faces_easy", "cougar_face", "crocodile_head", "flamingo_head", "garfield", "snoopy"}
+)
+
+
+def build_lite_bank(
+    runtime: Runtime, data_root: Path, names: Sequence[str], queue: RegionQueue
+) -> PromptBank:
+    """Make the bank of a trained model.
+
+    Args:
+        runtime: the model.
+        data_root: holds `imagenet_pictures` and `caltech101`.
+        names: the training names, in the queue's order.
+        queue: recent regions of the training names.
+
+    Returns:
+        The bank.
+
+    Source: the prompt prior is a dpseg choice; the paper asks Stable Diffusion for each new word.
+    """
+    visuals: dict[str, VisualEmbedding] = {}
+    words: dict[str, list[str]] = {}
+    for name, rows in {
+        **_imagenet(runtime, data_root / "imagenet_pictures", words),
+        **_caltech(runtime, data_root / "caltech101"),
+    }.items():
+        visuals[fold(name)] = rows
+    for name, rows in _regions(names, queue).items():
+        visuals[fold(name)] = rows
+        words[fold(name)] = with_synonyms(name).split("|")
+    vocabulary, kept = _without_repeats(visuals, words)
+    return build_bank(runtime, vocabulary, {i: visuals[name] for i, name in enumerate(kept)})
+
+
+def _without_repeats(
+    visuals: Mapping[str, VisualEmbedding], words: Mapping[str, list[str]]
+) -> tuple[Vocabulary, list[str]]:
+    """Make one entry a name; a synonym that is a name itself, or was used, is dropped."""
+    used = set(visuals)
+    entries, kept = [], []
+    for name in visuals:
+        synonyms = []
+        for word in words.get(name, [])[1:]:
+            if fold(word) not in used:
+                used.add(fold(word))
+                synonyms.append(word)
+        entries.append(ClassEntry(name, tuple(synonyms)))
+        kept.append(name)
+    return Vocabulary(entries), kept
+
+
+def _regions(names: Sequence[str], queue: RegionQueue) -> dict[str, VisualEmbedding]:
+    """Read the queue's regions of every name that has some."""
+    found = {}
+    for index, name in enumerate(names):
+        count = min(int(queue.filled[index]), queue.length)
+        if count:
+            rows = {kind: _array(queue, kind, index, count) for kind in queue.kinds}
+            found[name] = VisualEmbedding(
+                class_wise=rows["class_wise"],
+                level_wise={j: rows[f"level{j}"] for j in LEVELS},
+                token_wise=rows["token_wise"].reshape(count, VISUAL_TOKENS, -1),
+            )
+    return found
+
+
+def _array(queue: RegionQueue, kind: str, name: int, count: int) -> FloatArray:
+    values: FloatArray = getattr(queue, kind)[name, :count].numpy()
+    return values
+
+
+def _imagenet(
+    runtime: Runtime, folder: Path, words: dict[str, list[str]]
+) -> dict[str, VisualEmbedding]:
+    """Give each class its photo, and each hypernym some of its classes' photos."""
+    with (folder / "classes.tsv").open(newline="") as file:
+        entries = list(csv.reader(file, delimiter="\t"))
+    synsets = read_noun_synsets()
+    pictures = [
+        _encode(runtime, folder / "images" / file_name, ClassEntry(name))
+        for file_name, _, name in track(entries, "prompt pictures")
+    ]
+    covered = names_of_classes([wnid for _, wnid, _ in entries], synsets)
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, indices in covered.items():
+        groups.setdefault(tuple(indices), []).append(name)
+    found = {}
+    for classes, (first, *others) in groups.items():
+        every = max(1, len(classes) // HYPERNYM_PICTURES)
+        found[first] = stack_rows([pictures[i] for i in classes[::every]])
+        words[fold(first)] = [first, *others]
+    return found
+
+
+def _caltech(runtime: Runtime, folder: Path) -> dict[str, VisualEmbedding]:
+    """Encode a few photos of each Caltech-101 class."""
+    by_class: dict[str, list[Path]] = {}
+    for path in sorted((folder / "images").glob("*.jpg")):
+        by_class.setdefault(re.sub(r"__\d+$", "", path.stem), []).append(path)
+    found = {}
+    for label, paths in track(by_class.items(), "object photos"):
+        if label in _CALTECH_SKIPPED:
+            continue
+        entry = ClassEntry(_CALTECH_NAMES.get(label, label.replace("_", " ")))
+        rows = [_encode(runtime, path, entry) for path in paths[:CALTECH_PICTURES]]
+        found[entry.name] = stack_rows(rows)
+    return found
+
+
+def _encode(runtime: Runtime, path: Path, entry: ClassEntry) -> VisualEmbedding:
+    image = np.array(Image.open(path).convert("RGB"))
+    return take_rows(encode_region(runtime, image, find_object(runtime, image, entry)), [0])
