@@ -126,6 +126,23 @@ def segment(
 
 
 @app.command()
+def train(
+    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/lite.yaml.")],
+    data: Annotated[Path, typer.Option(help="Folder with the recipe's labelled sets.")],
+    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run goes on.")],
+    start: Annotated[
+        Path | None, typer.Option(help="An earlier run's folder, to begin from its model.")
+    ] = None,
+) -> None:
+    """Train a model; the run's folder is then one that `segment --model` reads."""
+    from dpseg.train.lite import train_lite
+    from dpseg.train.recipe import load_recipe
+
+    train_lite(load_recipe(recipe), data, out, start=start)
+    typer.echo(f"The model is in {out}")
+
+
+@app.command()
 def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:

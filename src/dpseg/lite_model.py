@@ -41,6 +41,7 @@ class LiteModel(nn.Module):
             centres=config.anchors, text_dim=config.text_dim, embedding_dim=config.embedding_dim
         )
         self.network = DPSeg(decoder=lite_decoder(config))
+        self.to(memory_format=torch.channels_last)  # convolutions on CPUs are faster so
 
     def encoder_key(self) -> str:
         """Hash what prompts depend on: the image tower and the text map."""

@@ -40,7 +40,6 @@ class TorchRuntime:
         text_tower: MiniLM | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.model.to(memory_format=torch.channels_last)
         self.switches = switches or Switches()
         self._text_tower = text_tower or MiniLM()
         config = model.config

@@ -143,20 +143,23 @@ def evaluate_dataset(
         ShapeError: a picture and its label differ in size.
     """
     _check(configurations, examples, variant)
+    ontologies = {
+        (bank_on, examples_on): PromptOntology.build(
+            runtime,
+            vocabulary,
+            bank=bank if bank_on else None,
+            examples=examples if examples_on else None,
+            cache=cache,
+        )
+        for bank_on, examples_on in {(one.bank, one.examples) for one in configurations}
+    }
     plans = [
         _Plan(
-            configuration,
-            runtime if variant is None or configuration.is_whole else variant(configuration),
-            PromptOntology.build(
-                runtime,
-                vocabulary,
-                bank=bank if configuration.bank else None,
-                examples=examples if configuration.examples else None,
-                cache=cache,
-                prompts=configuration.prompts,
-            ),
+            one,
+            runtime if variant is None or one.is_whole else variant(one),
+            ontologies[one.bank, one.examples].seen_as(one.prompts),
         )
-        for configuration in configurations
+        for one in configurations
     ]
     classes = len(vocabulary)
     tallies = [Tally.empty(classes) for _ in plans]

@@ -122,7 +122,8 @@ def _figure(evaluation: Evaluation, answer: Answer) -> str:
     )
     return (
         f'<figure><div class="pair">{pictures}</div><figcaption>picture {answer.number}: true '
-        f"(left), found (right); mIoU {_percent(answer.miou)}</figcaption></figure>"
+        f"(left), found (right); mIoU {_percent(answer.miou)}; pixels without a true label do not "
+        f"count</figcaption></figure>"
     )
 
 

@@ -63,7 +63,12 @@ def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
     Source: Katharopoulos et al. 2020, equation 5.
     """
-    query, key = F.elu(query) + 1, F.elu(key) + 1
+    query, key = _positive(query), _positive(key)
     context = key.transpose(-2, -1) @ value  # ... c c
     normaliser = query @ key.sum(-2, keepdim=True).transpose(-2, -1)  # ... K 1
     return query @ context / normaliser.clamp_min(1e-6)
+
+
+def _positive(x: Tensor) -> Tensor:
+    """Map to elu(x) + 1, in two operations that are quick in bfloat16 on a CPU."""
+    return x.clamp(max=0).exp() + F.relu(x)

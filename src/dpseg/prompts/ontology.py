@@ -87,8 +87,6 @@ class PromptOntology:
             PromptError: an example, or the bank, cannot be used; or a class lacks its visual
                 prompt.
         """
-        if prompts not in ("dual", "text", "visual"):
-            raise PromptError(f"prompts is {prompts!r}; give 'dual', 'text' or 'visual'")
         text_embedding, text_tokens, text_token_mask = encode_classes(runtime, vocabulary, cache)
         classes, templates, _ = text_embedding.shape
         origins: list[Origin | None] = [None] * classes
@@ -111,20 +109,38 @@ class PromptOntology:
                 visual = visual.blended(list(shown), found)
             for index in shown:
                 origins[index] = "example"
-        lacking = [vocabulary[i].name for i, origin in enumerate(origins) if origin is None]
-        if prompts == "visual" and lacking:
-            raise PromptError(f"visual prompts alone need a picture of each class; none: {lacking}")
         if visual is None:
             visual = VisualTables.empty(classes, templates, _blank_prompt(runtime))
-        return cls(
+        dual = cls(
             vocabulary=vocabulary,
-            kind=prompts,
+            kind="dual",
             text_embedding=text_embedding,
             text_tokens=text_tokens,
             text_token_mask=text_token_mask,
             visual=visual,
             origins=tuple(origins),
         )
+        return dual.seen_as(prompts)
+
+    def seen_as(self, kind: PromptKind) -> PromptOntology:
+        """Let the model see both sides of the prompts, or one.
+
+        Args:
+            kind: `"dual"`, `"text"` or `"visual"`.
+
+        Returns:
+            An ontology of the same prompts.
+
+        Raises:
+            PromptError: there is no such kind, or `"visual"` lacks the prompt of a class.
+        """
+        if kind not in ("dual", "text", "visual"):
+            raise PromptError(f"prompts is {kind!r}; give 'dual', 'text' or 'visual'")
+        entries = zip(self.vocabulary, self.origins, strict=True)
+        lacking = [entry.name for entry, origin in entries if origin is None]
+        if kind == "visual" and lacking:
+            raise PromptError(f"visual prompts alone need a picture of each class; none: {lacking}")
+        return replace(self, kind=kind)
 
     @cached_property
     def arrays(self) -> PromptArrays:

@@ -92,7 +92,7 @@ class TowerStage:
         self._added = [*tower.projection.parameters(), *tower.adapter.parameters()]
         for parameter in (*self._trunk, *self._added):
             parameter.requires_grad_(True)
-        self.module = TowerModule(tower.to(memory_format=torch.channels_last), queue)
+        self.module = TowerModule(tower, queue)
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the trained parameters, each group with its peak `lr`."""
