@@ -20,10 +20,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dpseg.data.dataset import LabelledFolder
+from dpseg import Segmenter
+from dpseg.data.dataset import BACKGROUND, LabelledFolder
 from dpseg.data.labels import plain_name, with_synonyms
 from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, Configuration
-from dpseg.evaluate.evaluate import Evaluation, evaluate_dataset
+from dpseg.evaluate.evaluate import Evaluation, evaluate_dataset, tally_predictions
 from dpseg.model.dpseg import Switches
 from dpseg.prompts.visual import CropSource
 from dpseg.runtime import Runtime
@@ -86,6 +87,27 @@ def measure(name: str, arguments: argparse.Namespace, unseen: frozenset[str]) ->
     )
 
 
+def measure_unlabelled(name: str, arguments: argparse.Namespace) -> float:
+    """Run the whole segmenter with unlabelled pixels on; background is one more class."""
+    root, every = arguments.data / name, HOLDOUT_EVERY[name]
+    holdout = arguments.split == "holdout"
+    folder = LabelledFolder(root, "train" if holdout else "val")
+    samples = Samples(folder, range(0, len(folder), every if holdout else 1)[: arguments.limit])
+    count = len(folder.names)
+    runtime, bank = load_runtime(arguments.model)
+    segmenter = Segmenter(runtime, bank)
+    vocabulary = Vocabulary.of([with_synonyms(n) for n in folder.names])
+
+    def predict(image: np.ndarray) -> np.ndarray:
+        labels = segmenter(image, vocabulary).labels
+        return np.where(labels < 0, count, labels)
+
+    with_background = (
+        (image, np.where(label == BACKGROUND, count, label)) for image, label in samples
+    )
+    return tally_predictions(predict, with_background, count + 1).figures()["miou"]
+
+
 def with_parts_off(runtime: Runtime, configuration: Configuration) -> Runtime:
     """Make a runtime that scores with a configuration's parts switched off."""
     assert isinstance(runtime, TorchRuntime)
@@ -117,6 +139,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, help="only the first photos of each set")
     parser.add_argument("--only", nargs="+", help="only these configurations")
     parser.add_argument("--no-examples", action="store_true", help="leave the example pictures out")
+    parser.add_argument("--unlabelled", nargs="*", help="sets to measure with unlabelled pixels on")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
     unseen: frozenset[str] = frozenset()
@@ -132,6 +155,9 @@ def main() -> None:
         print_table(evaluations, "unseen_miou", "mIoU, unseen names")
     print_table(evaluations, "small_miou", "mIoU, small objects (under 1% of the photo)")
     print_table(evaluations, "boundary_iou", "boundary IoU")
+    for name in arguments.unlabelled or []:
+        figure = measure_unlabelled(name, arguments)
+        print(f"{name}, unlabelled on, background as one more class: mIoU {100 * figure:.1f}")
     if arguments.json:
         arguments.json.write_text(json.dumps([e.to_dict() for e in evaluations], indent=2))
 
