@@ -1,0 +1,184 @@
+"""Every command and every Python block of the documents runs, in the order in which they stand.
+
+`dpseg segment` and Python run on the example photos with the model that knows colours.
+`benchmarks/quality.py` runs whole, on tiny made-up sets with a random model. Two stop short:
+`dpseg train` after reading its recipe, because the rest takes hours, and `benchmarks/latency.py`
+after reading its options. `make` and `pip` lines must name targets and extras that exist.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dpseg.train.lite
+import dpseg.weights
+from common_words import CommonWords
+from dpseg.cli import main
+from dpseg.config import PRESETS, LiteConfig
+from dpseg.encoders.minilm import EMBEDDING_DIM
+from dpseg.errors import CheckpointError
+from dpseg.lite_model import LiteModel
+from dpseg.prompts.bank import PromptBank, build_bank
+from dpseg.prompts.visual import ExemplarSource
+from dpseg.torch_runtime import TorchRuntime
+from dpseg.vocabulary import Vocabulary
+
+ROOT = Path(__file__).parents[1]
+GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
+DOCUMENTS = [ROOT / "README.md", *GUIDES, ROOT / "docs/errors.md"]
+FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+COMMANDS = ("", "bash")  # fences whose every line is a command
+SETS = ("voc", "coco_things", "coco_panoptic", "stanford", "msrc")
+PARSED = "parsed"
+
+
+class Words:
+    """A text tower that gives every sentence a unit vector of its own."""
+
+    def encode(self, sentences: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        seeds = [sum(sentence.encode()) for sentence in sentences]
+        vectors = [np.random.default_rng(seed).normal(size=EMBEDDING_DIM) for seed in seeds]
+        whole = torch.nn.functional.normalize(torch.tensor(np.array(vectors)).float(), dim=-1)
+        return whole, whole[:, None], torch.ones(len(sentences), 1, dtype=torch.bool)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like the repository, with data, runs and pictures beside it."""
+    for name in ("examples", "recipes", "benchmarks"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name in ("m1.jpg", "m2.jpg", "m2.mask.png"):
+        Image.new("RGB", (40, 30), "red").save(tmp_path / name)
+    for name in SETS:
+        make_set(tmp_path / "DATA" / name)
+    (tmp_path / "DATA/splits").mkdir()
+    (tmp_path / "DATA/splits/unseen.txt").write_text("blue\n")
+    monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    load_runtime = dpseg.weights.load_runtime
+
+    def load(name: str) -> object:
+        known = name in PRESETS or name.startswith("runs/")
+        return (CommonWords(), None) if known else load_runtime(name)
+
+    monkeypatch.setattr(dpseg.weights, "load_runtime", load)
+    return tmp_path
+
+
+def make_set(root: Path) -> None:
+    """A labelled set: two small photos a split, half red, half blue, some background."""
+    for folder in ("images", "labels"):
+        (root / folder).mkdir(parents=True)
+    (root / "classes.txt").write_text("0\tbackground\n1\tred\n2\tblue\n")
+    label = np.ones((48, 64), np.uint8)
+    label[:, 32:], label[:8] = 2, 0
+    for split in ("train", "val"):
+        (root / f"{split}.txt").write_text(f"{split}0\n{split}1\n")
+        for key in (f"{split}0", f"{split}1"):
+            colours = np.array([(90, 90, 90), (220, 30, 30), (30, 50, 220)], np.uint8)
+            Image.fromarray(colours[label]).save(root / "images" / f"{key}.jpg")
+            Image.fromarray(label).save(root / "labels" / f"{key}.png")
+
+
+def run_dpseg(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    trained: list[Path] = []
+    monkeypatch.setattr(
+        dpseg.train.lite, "train_lite", lambda recipe, data, out, start: trained.append(out)
+    )
+    monkeypatch.setattr(sys, "argv", ["dpseg", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code, arguments
+    assert bool(trained) == (arguments[0] == "train")
+
+
+def run_make(targets: Sequence[str], _: pytest.MonkeyPatch) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
+
+
+def run_pip(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
+    assert arguments[0] == "install"
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for extra in re.findall(r"\[(\w+)\]", arguments[-1]):
+        assert re.search(rf"^{extra} = \[", project, flags=re.MULTILINE), extra
+
+
+def run_python(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    script, *options = arguments
+    monkeypatch.setattr(sys, "argv", [script, *options])
+    if Path(script).name == "quality.py":
+        torch.manual_seed(0)
+        model = LiteModel(LiteConfig(image_size=64, anchors=4))
+        torch.nn.init.normal_(model.text_map.centres)
+        torch.nn.init.normal_(model.text_map.coefficients)
+        runtime = TorchRuntime(model, text_tower=Words())  # type: ignore[arg-type]
+        monkeypatch.setattr(dpseg.weights, "load_runtime", lambda _: (runtime, bank_of(runtime)))
+        runpy.run_path(script, run_name="__main__")
+        return
+    parse = argparse.ArgumentParser.parse_args
+
+    def stop(parser: argparse.ArgumentParser) -> None:
+        parse(parser)
+        raise SystemExit(PARSED)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", stop)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_path(script, run_name="__main__")
+    assert ended.value.code == PARSED
+
+
+def bank_of(runtime: TorchRuntime) -> PromptBank:
+    """A bank of one name, so that every word has a visual prompt."""
+    picture = np.full((32, 32, 3), (220, 30, 30), np.uint8)
+    shown = {"red": [(picture, np.ones((32, 32), bool))]}
+    vocabulary = Vocabulary.of("red")
+    return build_bank(runtime, vocabulary, ExemplarSource(runtime, shown).prompts_for(vocabulary))
+
+
+RUNNERS: dict[str, Callable[[Sequence[str], pytest.MonkeyPatch], None]] = {
+    "dpseg": run_dpseg,
+    "make": run_make,
+    "pip": run_pip,
+    "python": run_python,
+}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+def test_every_block_runs(document: Path, place: Path) -> None:
+    blocks = FENCE.findall(document.read_text(encoding="utf-8"))
+    assert blocks
+    names: dict[str, object] = {"photo": "examples/photos/cat.jpg"}
+    for language, options, text in blocks:
+        if language == "python":
+            exec(compile(text, f"{document.name}: Python", "exec"), names)
+        elif title := re.search(r'title="([\w.]+)"', options):
+            (place / title[1]).write_text(text, encoding="utf-8")
+        elif language in COMMANDS:
+            for line in text.splitlines():
+                program, *arguments = shlex.split(line, comments=True)
+                with pytest.MonkeyPatch.context() as monkeypatch:
+                    RUNNERS[program](arguments, monkeypatch)
+
+
+def test_links_between_documents_hold() -> None:
+    for document in [*DOCUMENTS, *(ROOT / "docs").glob("*.md")]:
+        links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
+        missing = [link for link in links if not (document.parent / link).exists()]
+        assert not missing, (document, missing)
+
+
+def test_names_of_unknown_models_stay_errors(place: Path) -> None:
+    with pytest.raises(CheckpointError):
+        dpseg.weights.load_runtime("no-such-model")
