@@ -111,7 +111,8 @@ def run_make(targets: Sequence[str], _: pytest.MonkeyPatch) -> None:
 def run_pip(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
     assert arguments[0] == "install"
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    for extra in re.findall(r"\[(\w+)\]", arguments[-1]):
+    extras = re.search(r"\[([\w,]+)\]", arguments[-1])
+    for extra in extras[1].split(",") if extras else ():
         assert re.search(rf"^{extra} = \[", project, flags=re.MULTILINE), extra
 
 
