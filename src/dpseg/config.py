@@ -35,7 +35,7 @@ class LiteConfig(BaseModel):
         "a picture of the {}",
         "a {} in a scene",
     )
-    widths: tuple[int, ...] = (32, 32, 24, 16)
+    widths: tuple[int, ...] = (32, 32, 16, 16)
     guidance_levels: tuple[int, ...] = (4, 3, 2)
     image_size: int = 512
     score_threshold: float = 0.3
