@@ -29,12 +29,14 @@ from dpseg.model.dpseg import Switches
 from dpseg.prompts.visual import CropSource
 from dpseg.runtime import Runtime
 from dpseg.torch_runtime import TorchRuntime
+from dpseg.train.recipe import load_recipe
 from dpseg.vocabulary import Vocabulary
 from dpseg.weights import load_runtime
 
 SETS = ("voc", "coco_things", "coco_panoptic", "stanford", "msrc")
 ZERO_SHOT_SETS = ("voc", "coco_things", "coco_panoptic")
-HOLDOUT_EVERY = {"voc": 18, "coco_things": 8, "coco_panoptic": 8, "stanford": 10}
+RECIPE = load_recipe(Path(__file__).parent.parent / "recipes" / "lite.yaml")
+HOLDOUT_EVERY = {source.name: source.holdout_every for source in RECIPE.sources}
 EXAMPLES_PER_CLASS = 3
 
 

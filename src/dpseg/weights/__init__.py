@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dpseg.config import PRESETS
-from dpseg.errors import CheckpointError, require_extra
+from dpseg.errors import CheckpointError
 
 if TYPE_CHECKING:
     from dpseg.prompts.bank import PromptBank
@@ -33,7 +33,6 @@ def load_runtime(name_or_folder: str | Path) -> tuple[Runtime, PromptBank | None
     from dpseg.prompts.bank import PromptBank
 
     folder = _find(name_or_folder)
-    require_extra("torch", "torch")
     from dpseg.lite_model import load_lite
     from dpseg.torch_runtime import TorchRuntime
 
