@@ -121,6 +121,14 @@ class DecoderTraining:
             "coarse": before.item(),
         }
 
+    def state_dict(self) -> dict[str, Any]:
+        """Tell where the sampler is; the rest is in `module`."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the sampler to where `state_dict` was taken."""
+        self.sampler.load_state_dict(state)
+
     def _choose_classes(self, batch: Batch, generator: np.random.Generator) -> Tensor:
         """Take the names in the batch, then others at random."""
         amount = batch.targets[STRIDE][0].sum((0, 1)).numpy()

@@ -60,11 +60,10 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
 
     model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
-    if (folder / _TUNED).exists():
-        model = load_lite(folder / _TUNED)
-    else:
+    if not (folder / _TUNED).exists():
         _tune_tower(recipe, model, aligned, mixture, variants, folder)
         save_lite(model, folder / _TUNED)
+    model = load_lite(folder / _TUNED)  # rounded to half precision, as a run begun again has it
     queue = _train_decoder(recipe, model, mixture, variants, tokens, folder)
     save_lite(model, folder / MODEL_FILE)
     runtime = TorchRuntime(load_lite(folder / MODEL_FILE), text_tower=text_tower)
@@ -72,16 +71,15 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
 
 
 def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) -> LiteModel:
-    if path.exists():
-        return load_lite(path)
-    config = recipe.model
-    tower = LiteImageTower(embedding_dim=config.embedding_dim, adapter_dim=config.adapter_dim)
-    alignment = align(tower, text_tower, data_root / "imagenet_pictures", config.templates)
-    model = LiteModel(config.model_copy(update={"anchors": len(alignment.names)}))
-    model.tower.load_state_dict(tower.state_dict())
-    model.text_map.load_state_dict(alignment.text_map.state_dict())
-    save_lite(model, path)
-    return model
+    if not path.exists():
+        config = recipe.model
+        tower = LiteImageTower(embedding_dim=config.embedding_dim, adapter_dim=config.adapter_dim)
+        alignment = align(tower, text_tower, data_root / "imagenet_pictures", config.templates)
+        model = LiteModel(config.model_copy(update={"anchors": len(alignment.names)}))
+        model.tower.load_state_dict(tower.state_dict())
+        model.text_map.load_state_dict(alignment.text_map.state_dict())
+        save_lite(model, path)
+    return load_lite(path)  # rounded to half precision, as a run begun again has it
 
 
 def _tune_tower(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import pickle
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -60,6 +61,12 @@ class Stage(Protocol):
     def loss(self, generator: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
         """Draw a batch and compute its loss and the figures to log."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Tell, as plain values, where its source of batches is."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where `state_dict` was taken."""
+
 
 def run_stage(stage: Stage, settings: LoopSettings, folder: Path) -> None:
     """Train a stage to its end, and leave the averaged weights in `stage.module`.
@@ -70,7 +77,8 @@ def run_stage(stage: Stage, settings: LoopSettings, folder: Path) -> None:
         folder: receives `checkpoint.pt` and `log.csv`; an existing checkpoint is resumed.
 
     Raises:
-        CheckpointError: the folder's checkpoint belongs to another stage.
+        CheckpointError: the folder's checkpoint is damaged, or belongs to another stage or to
+            other settings of this one.
     """
     folder.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(settings.seed)
@@ -81,6 +89,7 @@ def run_stage(stage: Stage, settings: LoopSettings, folder: Path) -> None:
     trained = [p for group in groups for p in group["params"]]
     averages = [p.detach().clone() for p in trained]
     step = _resume(folder, stage, optimiser, averages, generator)
+    _cut_log(folder / "log.csv", step)
     started, first = time.monotonic(), step
     while step < settings.steps:
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
@@ -113,13 +122,21 @@ def _schedule(step: int, settings: LoopSettings) -> float:
 
 
 def _log(path: Path, figures: Mapping[str, float]) -> None:
-    text = {key: f"{value:.4g}" for key, value in figures.items()}
+    text = {k: f"{v:.4g}" if isinstance(v, float) else str(v) for k, v in figures.items()}
     new = not path.exists()
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(text))
         if new:
             writer.writeheader()
         writer.writerow(text)
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Drop the lines after a checkpoint, which the resumed run writes again."""
+    if path.exists():
+        header, *lines = path.read_bytes().splitlines(keepends=True) or [b""]
+        kept = [x for x in lines if x.endswith(b"\n") and int(x.partition(b",")[0]) <= step]
+        path.write_bytes(header + b"".join(kept))
 
 
 def _save(
@@ -133,6 +150,7 @@ def _save(
     state = {
         "stage": type(stage).__name__,
         "step": step,
+        "source": stage.state_dict(),
         "module": stage.module.state_dict(),
         "optimiser": optimiser.state_dict(),
         "averages": averages,
@@ -157,15 +175,23 @@ def _resume(
     path = folder / "checkpoint.pt"
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
-    if state["stage"] != type(stage).__name__:
+    try:
+        state = torch.load(path, weights_only=True)
+        if state["stage"] != type(stage).__name__:
+            raise CheckpointError(
+                f"{path} belongs to {state['stage']}, not {type(stage).__name__}; "
+                "use another folder"
+            )
+        stage.module.load_state_dict(state["module"])
+        stage.load_state_dict(state["source"])
+        optimiser.load_state_dict(state["optimiser"])
+        for average, stored in zip(averages, state["averages"], strict=True):
+            average.copy_(stored)
+        generator.bit_generator.state = state["numpy"]
+        torch.set_rng_state(state["torch"])
+        return int(state["step"])
+    except (EOFError, KeyError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise CheckpointError(
-            f"{path} belongs to {state['stage']}, not {type(stage).__name__}; use another folder"
-        )
-    stage.module.load_state_dict(state["module"])
-    optimiser.load_state_dict(state["optimiser"])
-    for average, stored in zip(averages, state["averages"], strict=True):
-        average.copy_(stored)
-    generator.bit_generator.state = state["numpy"]
-    torch.set_rng_state(state["torch"])
-    return int(state["step"])
+            f"{path} does not fit this run: {reason}; use another folder, or delete it"
+        ) from error

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,17 +46,17 @@ class BatchSampler:
         self.crop = crop
         self.batch_size = batch_size
         self.cells = cells
-        self._order: Iterator[int] = iter(())
+        self._order: list[int] = []
+        self._position = 0
 
     def draw(self, generator: np.random.Generator) -> Batch:
         """Draw the next batch."""
         images, targets = [], {cell: ([], []) for cell in self.cells}  # type: ignore[var-annotated]
         while len(images) < self.batch_size:
-            index = next(self._order, None)
-            if index is None:
-                self._order = iter(self.mixture.epoch(generator).tolist())
-                continue
-            source, sample = self.mixture.samples[index]
+            if self._position == len(self._order):
+                self._order, self._position = self.mixture.epoch(generator).tolist(), 0
+            source, sample = self.mixture.samples[self._order[self._position]]
+            self._position += 1
             image, label = random_crop(sample.image, sample.label, self.crop, generator)
             images.append(torch.from_numpy(image))
             for cell in self.cells:
@@ -67,6 +68,14 @@ class BatchSampler:
             stacked.contiguous(memory_format=torch.channels_last),
             {cell: (torch.stack(p), torch.stack(n)) for cell, (p, n) in targets.items()},
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tell the epoch's order and the place in it, as plain values."""
+        return {"order": self._order, "position": self._position}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on where a sampler of the same mixture was."""
+        self._order, self._position = list(state["order"]), int(state["position"])
 
 
 class NameVariants:

@@ -34,7 +34,7 @@ class TowerSettings:
         adapter_lr: peak rate of the adapter, the projection and the score's scale.
         keep: weight of the faithfulness term.
         keep_scale: sharpness of the compared distributions.
-        keep_places: places compared a batch.
+        keep_places: places compared a batch, at most.
         compete: weight of the softmax over the names that labels rule in or out.
         visual: weight of the terms with visual prompts.
     """
@@ -123,7 +123,8 @@ class TowerStage:
         dual_loss = self._name_loss(new_places @ dual.T, positive, negative)
 
         count = new_places.shape[0] * new_places.shape[1]
-        places = torch.from_numpy(generator.choice(count, settings.keep_places, replace=False))
+        compared = min(settings.keep_places, count)
+        places = torch.from_numpy(generator.choice(count, compared, replace=False))
         keep = keep_scores_loss(
             new_places.flatten(0, 1)[places] @ self.anchors.T,
             old_places.flatten(0, 1)[places] @ self.anchors.T,
@@ -138,6 +139,14 @@ class TowerStage:
             "scale": module.log_scale.exp().item(),
             "bias": module.bias.item(),
         }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tell where the sampler is; the rest is in `module`."""
+        return self.sampler.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Set the sampler to where `state_dict` was taken."""
+        self.sampler.load_state_dict(state)
 
     def _remember(self, places: Tensor, positive: Tensor) -> None:
         """Pool the batch's regions (places B (h w) D, fractions B (h w) N) into the queue."""
