@@ -19,6 +19,7 @@ from dpseg.errors import DataError
 
 UNLABELLED = -1
 BACKGROUND = -2
+IGNORED_16_BIT = 2**16 - 1
 
 LabelArray = npt.NDArray[np.int32]
 
@@ -47,7 +48,8 @@ class LabelledFolder:
         ignored_names: plain names whose pixels are ignored (a zero-shot run's unseen names).
 
     Raises:
-        DataError: a file is missing, a list is empty, or two classes have one plain name.
+        DataError: a file is missing, a list is empty or malformed, or two classes have one plain
+            name.
     """
 
     def __init__(
@@ -59,10 +61,15 @@ class LabelledFolder:
         self.names: list[str] = []
         self._position = np.full(2**16, UNLABELLED, dtype=np.int32)
         self._known = np.zeros(2**16, dtype=bool)
-        self._known[[IGNORE_INDEX, 2**16 - 1]] = True
+        self._known[[IGNORE_INDEX, IGNORED_16_BIT]] = True
         self.has_background = False
         for line in _read_lines(self.root / "classes.txt"):
-            index_text, _, label = line.partition("\t")
+            index_text, tab, label = line.partition("\t")
+            if not (tab and index_text.isdecimal() and int(index_text) < IGNORED_16_BIT):
+                raise DataError(
+                    f"{self.root}/classes.txt: {line!r} is not INDEX<TAB>NAME "
+                    f"with an index from 0 to {IGNORED_16_BIT - 1}"
+                )
             self._add_class(int(index_text), label, ignored_names)
 
     def _add_class(self, index: int, label: str, ignored_names: frozenset[str]) -> None:
@@ -89,6 +96,11 @@ class LabelledFolder:
             stored = np.asarray(Image.open(label_path)).astype(np.int64)
         except OSError as error:
             raise DataError(f"cannot read sample {key!r} of {self.root}: {error}") from error
+        if stored.shape != image.shape[:2]:
+            raise DataError(
+                f"{label_path} has shape {stored.shape}; "
+                f"its photo asks for one channel of {image.shape[:2]}"
+            )
         if not self._known[stored].all():
             unknown = sorted(set(stored[~self._known[stored]].tolist()))[:5]
             raise DataError(f"{label_path} holds indices {unknown}; classes.txt does not list them")

@@ -76,7 +76,8 @@ class Mixture:
             mapping = np.array([position.get(n, UNLABELLED) for n in folder.names], dtype=np.int32)
             for i in range(len(folder)):
                 sample = folder[i]
-                label = np.where(sample.label >= 0, mapping[sample.label], sample.label)
+                named = mapping[np.maximum(sample.label, 0)]
+                label = np.where(sample.label >= 0, named, sample.label)
                 kept = Sample(sample.key, sample.image, label.astype(np.int16).astype(np.int32))
                 held = source.holdout_every and i % source.holdout_every == 0
                 (self.holdout if held else self.samples).append((index, kept))
