@@ -116,7 +116,7 @@ def load_lite(path: Path) -> LiteModel:
     except FileNotFoundError as error:
         raise CheckpointError(f"no weights at {path}") from error
     except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} is no dpseg-lite model: {reason}") from error
     return model.eval()
 

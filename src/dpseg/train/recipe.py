@@ -5,36 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from dpseg.config import LiteConfig
 from dpseg.data.mixture import SourceSettings
 from dpseg.data.transforms import CropSettings
+from dpseg.encoders.lite import STRIDE
 from dpseg.errors import DataError, require_extra
 from dpseg.train.decoder import DecoderSettings
 from dpseg.train.loop import LoopSettings
 from dpseg.train.tower import TowerSettings
 
 
-class TowerRecipe(BaseModel):
-    """Stage one: dense fine-tuning of the image tower."""
+class StageRecipe(BaseModel):
+    """What every stage says: how batches are drawn, and how long it trains."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_size: int
     crop: CropSettings
     loop: LoopSettings
+
+    @field_validator("crop")
+    @classmethod
+    def _whole_places(cls, crop: CropSettings) -> CropSettings:
+        if crop.size < STRIDE or crop.size % STRIDE:
+            raise ValueError(f"size is {crop.size}; it must be a multiple of {STRIDE}")
+        return crop
+
+
+class TowerRecipe(StageRecipe):
+    """Stage one: dense fine-tuning of the image tower."""
+
     loss: TowerSettings
 
 
-class DecoderRecipe(BaseModel):
+class DecoderRecipe(StageRecipe):
     """Stage two: the decoder on frozen towers."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    batch_size: int
-    crop: CropSettings
-    loop: LoopSettings
     loss: DecoderSettings
 
 
