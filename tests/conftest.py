@@ -14,3 +14,38 @@ def runtime() -> ColourRuntime:
 @pytest.fixture
 def cache(tmp_path) -> PromptCache:
     return PromptCache(tmp_path / "cache")
+
+
+@pytest.fixture
+def normal():
+    """Draw reproducible normal tensors, `normal(2, 3)`; new modules are reproducible too."""
+    import torch
+
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    return lambda *shape: torch.randn(*shape, generator=generator)
+
+
+@pytest.fixture(scope="session")
+def text_tower():
+    from dpseg.encoders.minilm import MiniLM
+
+    return MiniLM()
+
+
+@pytest.fixture(scope="session")
+def lite_model():
+    """The lite model with random weights; tests must leave them as they are."""
+    import torch
+
+    from dpseg.config import LiteConfig
+    from dpseg.lite_model import LiteModel
+
+    torch.manual_seed(0)
+    model = LiteModel(LiteConfig(anchors=6)).eval().requires_grad_(False)
+    model.text_map.fit(
+        torch.nn.functional.normalize(torch.randn(6, 384), dim=-1), torch.randn(6, 512)
+    )
+    for layer in (model.network.decoder.predict, *model.network.decoder.heads):
+        torch.nn.init.normal_(layer.weight, std=0.3)
+    return model

@@ -1,0 +1,91 @@
+"""Several labelled folders as one training set."""
+
+import numpy as np
+import pytest
+
+from dpseg.data.mixture import Mixture, SourceSettings
+from dpseg.errors import DataError
+from labelled_folder import halves, write_folder
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two sets with one idea of a class, one that overlaps them, and photos without labels."""
+    pets = {f"p{i}": halves(i % 3, 255) for i in range(6)}
+    write_folder(tmp_path / "pets", {0: "background", 1: "cat", 2: "dog"}, pets)
+    parks = {"q0": halves(0, 1), "q1": halves(1, 2)}
+    write_folder(tmp_path / "parks", {0: "grass", 1: "cat", 2: "water"}, parks)
+    write_folder(tmp_path / "clothes", {0: "null", 1: "shirt"}, {"c0": halves(0, 1)})
+    write_folder(tmp_path / "web", {0: "nothing"}, {"w0": halves(0, 0), "w1": halves(1, 1)})
+    return tmp_path
+
+
+PETS = SourceSettings("pets", repeat=2, exclusive=True)
+PARKS = SourceSettings("parks", exclusive=True, too_coarse=("water",))
+CLOTHES = SourceSettings("clothes", repeat=3)
+WEB = SourceSettings("web", labelled=False)
+NAMES = ["cat", "dog", "grass", "shirt", "water"]
+
+
+def ruled_out(mixture, source, label):
+    """Name what a label of a source rules out."""
+    row = mixture.excludes[source, -1 if label == "background" else mixture.names.index(label)]
+    return {name for name, out in zip(mixture.names, row, strict=True) if out}
+
+
+def test_labels_become_positions_in_one_list_of_names(root):
+    mixture = Mixture(root, [PETS, PARKS, CLOTHES, WEB])
+    assert mixture.names == NAMES
+    labels = {sample.key: set(np.unique(sample.label)) for _, sample in mixture.samples}
+    assert labels["p0"] == {-2, -1}
+    assert labels["p1"] == {NAMES.index("cat"), -1}
+    assert labels["p2"] == {NAMES.index("dog"), -1}
+    assert labels["q0"] == {NAMES.index("grass"), NAMES.index("cat")}
+    assert labels["q1"] == {NAMES.index("cat"), NAMES.index("water")}
+    assert labels["c0"] == {-2, NAMES.index("shirt")}  # a set of a single name
+    assert labels["w0"] == {-1}
+
+
+def test_labels_rule_out_what_their_set_and_its_allies_could_have_said(root):
+    mixture = Mixture(root, [PETS, PARKS, CLOTHES, WEB])
+    assert ruled_out(mixture, 0, "cat") == {"dog", "grass", "water"}
+    assert ruled_out(mixture, 0, "background") == {"cat", "dog"}
+    assert ruled_out(mixture, 1, "grass") == {"cat", "dog", "water"}
+    assert ruled_out(mixture, 1, "water") == {"cat", "grass"}  # there may be a dog in it
+    assert ruled_out(mixture, 1, "background") == set()  # this set has none
+    assert ruled_out(mixture, 2, "shirt") == set()  # a cat may wear it
+    assert ruled_out(mixture, 2, "background") == {"shirt"}
+    assert not mixture.excludes[3].any()
+
+
+def test_an_epoch_shows_each_photo_as_often_as_its_source_says(root):
+    mixture = Mixture(root, [PETS, PARKS, CLOTHES, WEB])
+    order = mixture.epoch(np.random.default_rng(0))
+    seen = [mixture.samples[i][1].key for i in order]
+    expected = {f"p{i}": 2 for i in range(6)} | {"q0": 1, "q1": 1, "c0": 3, "w0": 1, "w1": 1}
+    assert {key: seen.count(key) for key in seen} == expected
+    again = mixture.epoch(np.random.default_rng(0))
+    np.testing.assert_array_equal(order, again)
+    assert order.tolist() != mixture.epoch(np.random.default_rng(1)).tolist()
+
+
+def test_held_out_photos_are_not_trained_on(root):
+    mixture = Mixture(root, [SourceSettings("pets", holdout_every=3), PARKS])
+    assert [(s, sample.key) for s, sample in mixture.holdout] == [(0, "p0"), (0, "p3")]
+    trained = [sample.key for _, sample in mixture.samples]
+    assert trained == ["p1", "p2", "p4", "p5", "q0", "q1"]
+
+
+def test_unseen_names_leave_no_trace(root):
+    mixture = Mixture(root, [PETS, PARKS], unseen=frozenset({"cat", "unicorn"}))
+    assert mixture.names == ["dog", "grass", "water"]
+    labels = {sample.key: set(np.unique(sample.label)) for _, sample in mixture.samples}
+    assert labels["p1"] == {-1}
+    assert labels["q0"] == {mixture.names.index("grass"), -1}
+    assert ruled_out(mixture, 1, "grass") == {"dog", "water"}
+    assert ruled_out(mixture, 0, "background") == {"dog"}
+
+
+def test_source_without_photos_is_refused(tmp_path):
+    with pytest.raises(DataError, match="no photos"):
+        Mixture(tmp_path, [WEB])
