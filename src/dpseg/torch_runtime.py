@@ -77,7 +77,7 @@ class TorchRuntime:
         """
         if image.shape[0] % STRIDE or image.shape[1] % STRIDE:
             raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {STRIDE}")
-        pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
+        pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
         pixels = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
         with _fast_matrix_types():
             pyramid = self.model.tower(pixels)

@@ -73,6 +73,7 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
 def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) -> LiteModel:
     if not path.exists():
         config = recipe.model
+        torch.manual_seed(recipe.tower.loop.seed)  # first weights of adapter and decoder
         tower = LiteImageTower(embedding_dim=config.embedding_dim, adapter_dim=config.adapter_dim)
         alignment = align(tower, text_tower, data_root / "imagenet_pictures", config.templates)
         model = LiteModel(config.model_copy(update={"anchors": len(alignment.names)}))
