@@ -21,9 +21,11 @@ from dpseg.encoders.minilm import MiniLM
 from dpseg.encoders.text_map import TextMap
 from dpseg.errors import DataError
 from dpseg.lite_model import LiteModel, load_lite, save_lite
+from dpseg.segmenter import Segmenter
 from dpseg.torch_runtime import TorchRuntime
 from dpseg.train.align import align
 from dpseg.train.bank import build_lite_bank
+from dpseg.train.calibrate import calibrate
 from dpseg.train.decoder import FINE_CELL, DecoderTraining
 from dpseg.train.loop import run_stage
 from dpseg.train.recipe import Recipe
@@ -66,8 +68,13 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     model = load_lite(folder / _TUNED)  # rounded to half precision, as a run begun again has it
     queue = _train_decoder(recipe, model, mixture, variants, tokens, folder)
     save_lite(model, folder / MODEL_FILE)
-    runtime = TorchRuntime(load_lite(folder / MODEL_FILE), text_tower=text_tower)
-    build_lite_bank(runtime, data_root, mixture.names, queue).save(folder / BANK_FILE)
+    finished = load_lite(folder / MODEL_FILE)
+    runtime = TorchRuntime(finished, text_tower=text_tower)
+    bank = build_lite_bank(runtime, data_root, mixture.names, queue)
+    bank.save(folder / BANK_FILE)
+    threshold = calibrate(Segmenter(runtime, bank), data_root, recipe.sources)
+    finished.config = finished.config.model_copy(update={"score_threshold": threshold})
+    save_lite(finished, folder / MODEL_FILE)
 
 
 def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) -> LiteModel:
