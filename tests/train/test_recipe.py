@@ -1,0 +1,96 @@
+"""Recipes."""
+
+from pathlib import Path
+
+import pytest
+
+from dpseg.errors import DataError
+from dpseg.train.recipe import load_recipe
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SMALL = """
+sources: [{name: pets, repeat: 2}]
+tower: {batch_size: 8, crop: {size: 64}, loop: {steps: 10, seed: 3}, loss: {keep: 1.5}}
+decoder: {batch_size: 4, crop: {size: 32}, loop: {steps: 20}, loss: {}}
+"""
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text, name="recipe.yaml"):
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_shipped_recipes_load(path):
+    recipe = load_recipe(path)
+    assert recipe.tower.loop.steps > 100
+    assert recipe.sources
+
+
+def test_zero_shot_recipe_is_the_lite_one_but_for_names_and_length():
+    lite, zero_shot = (load_recipe(RECIPES / f"{n}.yaml") for n in ("lite", "lite_zero_shot"))
+    assert lite.unseen is None
+    assert zero_shot.unseen
+    assert zero_shot.sources == lite.sources
+    assert zero_shot.model == lite.model
+    for stage, same in ((zero_shot.tower, lite.tower), (zero_shot.decoder, lite.decoder)):
+        assert stage.model_copy(update={"loop": same.loop}) == same
+
+
+def test_values_and_defaults(write):
+    recipe = load_recipe(write(SMALL))
+    assert recipe.sources[0].name == "pets"
+    assert (recipe.sources[0].repeat, recipe.sources[0].holdout_every) == (2, 0)
+    assert (recipe.tower.loop.steps, recipe.tower.loop.seed) == (10, 3)
+    assert recipe.decoder.loop.seed == 0
+    assert recipe.tower.loss.keep == 1.5
+    assert recipe.tower.crop.scale == (0.9, 2.0)
+
+
+def test_changes_are_laid_over_the_base_key_by_key(write):
+    write(SMALL, "base.yaml")
+    changes = "base: base.yaml\nsources: [{name: parks}]\ntower: {loop: {steps: 7}}\n"
+    recipe = load_recipe(write(changes, "middle.yaml"))
+    assert [source.name for source in recipe.sources] == ["parks"]
+    assert (recipe.tower.loop.steps, recipe.tower.loop.seed) == (7, 3)
+    assert recipe.tower.batch_size == 8
+    top = load_recipe(write("base: middle.yaml\ndecoder: {loss: {lr: 0.5}}\n"))
+    assert (top.tower.loop.steps, top.decoder.loss.lr, top.decoder.loop.steps) == (7, 0.5, 20)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("keep: 1.5", "kept: 1.5", r"tower\.loss"),
+        ("repeat: 2", "repeat: often", r"sources\.0\.repeat"),
+        ("batch_size: 4, ", "", r"decoder\.batch_size"),
+        ("size: 64", "size: 70", r"tower\.crop.*multiple of 16"),
+        ("sources:", "colour: red\nsources:", "colour"),
+    ],
+)
+def test_unknown_and_unfit_values_are_placed(write, old, new, place):
+    with pytest.raises(DataError, match=place):
+        load_recipe(write(SMALL.replace(old, new)))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "cannot read recipe"),
+        ("- a\n- b\n", "holds no mapping"),
+        ("", "holds no mapping"),
+        ("base: nowhere.yaml\n", "nowhere"),
+    ],
+)
+def test_files_that_are_no_recipe_are_refused(write, text, message):
+    with pytest.raises(DataError, match=message):
+        load_recipe(write(text))
+
+
+def test_missing_recipe_is_named(tmp_path):
+    with pytest.raises(DataError, match="absent"):
+        load_recipe(tmp_path / "absent.yaml")
