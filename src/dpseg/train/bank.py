@@ -19,6 +19,7 @@ from rich.progress import track
 from dpseg.data.labels import with_synonyms
 from dpseg.encoders.lite import LEVELS
 from dpseg.prompts.bank import PromptBank, build_bank
+from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.embedding import stack_rows, take_rows
 from dpseg.prompts.find import find_object
 from dpseg.prompts.regions import encode_region
@@ -54,7 +55,12 @@ _CALTECH_SKIPPED = frozenset(
 
 
 def build_lite_bank(
-    runtime: Runtime, data_root: Path, names: Sequence[str], queue: RegionQueue
+    runtime: Runtime,
+    data_root: Path,
+    names: Sequence[str],
+    queue: RegionQueue,
+    *,
+    cache: PromptCache,
 ) -> PromptBank:
     """Make the bank of a trained model.
 
@@ -63,6 +69,7 @@ def build_lite_bank(
         data_root: holds `imagenet_pictures` and `caltech101`.
         names: the training names, in the queue's order.
         queue: recent regions of the training names.
+        cache: for the text prompts by which objects are found in the photos.
 
     Returns:
         The bank.
@@ -72,15 +79,17 @@ def build_lite_bank(
     visuals: dict[str, VisualEmbedding] = {}
     words: dict[str, list[str]] = {}
     for name, rows in {
-        **_imagenet(runtime, data_root / "imagenet_pictures", words),
-        **_caltech(runtime, data_root / "caltech101"),
+        **_imagenet(runtime, data_root / "imagenet_pictures", words, cache),
+        **_caltech(runtime, data_root / "caltech101", cache),
     }.items():
         visuals[fold(name)] = rows
     for name, rows in _regions(names, queue).items():
         visuals[fold(name)] = rows
         words[fold(name)] = with_synonyms(name).split("|")
     vocabulary, kept = _without_repeats(visuals, words)
-    return build_bank(runtime, vocabulary, {i: visuals[name] for i, name in enumerate(kept)})
+    return build_bank(
+        runtime, vocabulary, {i: visuals[name] for i, name in enumerate(kept)}, cache=cache
+    )
 
 
 def _without_repeats(
@@ -121,14 +130,14 @@ def _array(queue: RegionQueue, kind: str, name: int, count: int) -> FloatArray:
 
 
 def _imagenet(
-    runtime: Runtime, folder: Path, words: dict[str, list[str]]
+    runtime: Runtime, folder: Path, words: dict[str, list[str]], cache: PromptCache
 ) -> dict[str, VisualEmbedding]:
     """Give each class its photo, and each hypernym some of its classes' photos."""
     with (folder / "classes.tsv").open(newline="") as file:
         entries = list(csv.reader(file, delimiter="\t"))
     synsets = read_noun_synsets()
     pictures = [
-        _encode(runtime, folder / "images" / file_name, ClassEntry(name))
+        _encode(runtime, folder / "images" / file_name, ClassEntry(name), cache)
         for file_name, _, name in track(entries, "prompt pictures")
     ]
     covered = names_of_classes([wnid for _, wnid, _ in entries], synsets)
@@ -143,7 +152,7 @@ def _imagenet(
     return found
 
 
-def _caltech(runtime: Runtime, folder: Path) -> dict[str, VisualEmbedding]:
+def _caltech(runtime: Runtime, folder: Path, cache: PromptCache) -> dict[str, VisualEmbedding]:
     """Encode a few photos of each Caltech-101 class."""
     by_class: dict[str, list[Path]] = {}
     for path in sorted((folder / "images").glob("*.jpg")):
@@ -153,11 +162,12 @@ def _caltech(runtime: Runtime, folder: Path) -> dict[str, VisualEmbedding]:
         if label in _CALTECH_SKIPPED:
             continue
         entry = ClassEntry(_CALTECH_NAMES.get(label, label.replace("_", " ")))
-        rows = [_encode(runtime, path, entry) for path in paths[:CALTECH_PICTURES]]
+        rows = [_encode(runtime, path, entry, cache) for path in paths[:CALTECH_PICTURES]]
         found[entry.name] = stack_rows(rows)
     return found
 
 
-def _encode(runtime: Runtime, path: Path, entry: ClassEntry) -> VisualEmbedding:
+def _encode(runtime: Runtime, path: Path, entry: ClassEntry, cache: PromptCache) -> VisualEmbedding:
     image = np.array(Image.open(path).convert("RGB"))
-    return take_rows(encode_region(runtime, image, find_object(runtime, image, entry)), [0])
+    mask = find_object(runtime, image, entry, cache)
+    return take_rows(encode_region(runtime, image, mask), [0])

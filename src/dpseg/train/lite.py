@@ -21,6 +21,7 @@ from dpseg.encoders.minilm import MiniLM
 from dpseg.encoders.text_map import TextMap
 from dpseg.errors import DataError
 from dpseg.lite_model import LiteModel, load_lite, save_lite
+from dpseg.prompts.cache import PromptCache
 from dpseg.segmenter import Segmenter
 from dpseg.torch_runtime import TorchRuntime
 from dpseg.train.align import align
@@ -70,9 +71,10 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     save_lite(model, folder / MODEL_FILE)
     finished = load_lite(folder / MODEL_FILE)
     runtime = TorchRuntime(finished, text_tower=text_tower)
-    bank = build_lite_bank(runtime, data_root, mixture.names, queue)
+    cache = PromptCache(folder / "prompts")
+    bank = build_lite_bank(runtime, data_root, mixture.names, queue, cache=cache)
     bank.save(folder / BANK_FILE)
-    threshold = calibrate(Segmenter(runtime, bank), data_root, recipe.sources)
+    threshold = calibrate(Segmenter(runtime, bank, cache=cache), data_root, recipe.sources)
     finished.config = finished.config.model_copy(update={"score_threshold": threshold})
     save_lite(finished, folder / MODEL_FILE)
 
