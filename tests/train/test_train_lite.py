@@ -16,6 +16,7 @@ from dpseg.errors import DataError
 from dpseg.lite_model import load_lite
 from dpseg.train import bank, lite
 from dpseg.train.align import Alignment, embed_names
+from dpseg.train.calibrate import THRESHOLDS
 from dpseg.train.decoder import DecoderSettings, DecoderTraining
 from dpseg.train.lite import train_lite
 from dpseg.train.loop import LoopSettings
@@ -33,13 +34,13 @@ TOWER_LOSS = TowerSettings(compete=1.0, adapter_lr=1e-2)
 CROP = CropSettings(size=64, scale=(1.0, 1.5))
 RECIPE = Recipe(
     sources=(
-        SourceSettings("pets", exclusive=True),
+        SourceSettings("pets", exclusive=True, holdout_every=4),
         SourceSettings("parks", exclusive=True),
         SourceSettings("web", labelled=False),
     ),
     tower=TowerRecipe(batch_size=2, crop=CROP, loop=LOOP, loss=TOWER_LOSS),
     decoder=DecoderRecipe(batch_size=2, crop=CROP, loop=LOOP, loss=DecoderSettings(classes=3)),
-    model=LiteConfig(image_size=64, templates=("{}", "a {}"), widths=(8, 8, 8, 4)),
+    model=LiteConfig(image_size=64, templates=("{}", "a {}"), widths=(16, 16, 16, 16)),
 )
 
 
@@ -109,7 +110,9 @@ def test_leaves_a_model_that_segments(run, monkeypatch, tmp_path):
     found = Segmenter.from_pretrained(run)(photo, "cat, dog, cup of tea", unlabelled=False)
     assert found.labels.shape == (64, 64)
     assert np.isfinite(found.scores).all()
-    assert load_lite(run / MODEL_FILE).config.anchors == len(ANCHORS)
+    config = load_lite(run / MODEL_FILE).config
+    assert config.anchors == len(ANCHORS)
+    assert config.score_threshold in THRESHOLDS
 
 
 def test_leaves_a_bank_of_photographed_names_and_hypernyms(run):
