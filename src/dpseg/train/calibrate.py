@@ -2,7 +2,8 @@
 
 Sets with a background class tell where none of their names is: there a pixel should stay
 unlabelled, everywhere else it should not. The threshold with the best mean IoU, background counted
-as one more class, is stored with the weights.
+as one more class, would be best for the training names, but names that were never trained score lower
+and would vanish. So the lowest threshold that costs little is stored with the weights.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from dpseg.segmenter import Segmenter
 from dpseg.unlabelled import DEFAULT_UNLABELLED, leave_unlabelled
 from dpseg.vocabulary import Vocabulary
 
+SLACK = 0.03  # mIoU that may be given up on the training names for the sake of all others
 THRESHOLDS = tuple(float(t) for t in np.round(np.arange(0.02, 0.9, 0.02), 2))
 
 
@@ -35,7 +37,8 @@ def calibrate(segmenter: Segmenter, data_root: Path, sources: Sequence[SourceSet
         sources: the recipe's.
 
     Returns:
-        The threshold with the best mean over the sets; `THRESHOLDS[0]` if there is no such set.
+        The lowest threshold within `SLACK` of the best mean over the sets; `THRESHOLDS[0]` if there
+        is no such set.
     """
     curves = []
     for source in sources:
@@ -47,7 +50,10 @@ def calibrate(segmenter: Segmenter, data_root: Path, sources: Sequence[SourceSet
         samples = (folder[i] for i in range(0, len(folder), source.holdout_every))
         vocabulary = Vocabulary.of([with_synonyms(name) for name in folder.names])
         curves.append(threshold_curve(segmenter, samples, vocabulary))
-    return THRESHOLDS[int(np.mean(curves, axis=0).argmax())] if curves else THRESHOLDS[0]
+    if not curves:
+        return THRESHOLDS[0]
+    mean = np.mean(curves, axis=0)
+    return THRESHOLDS[int((mean >= mean.max() - SLACK).argmax())]
 
 
 def threshold_curve(
