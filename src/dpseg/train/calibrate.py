@@ -2,8 +2,8 @@
 
 Sets with a background class tell where none of their names is: there a pixel should stay
 unlabelled, everywhere else it should not. The threshold with the best mean IoU, background counted
-as one more class, would be best for the training names, but names that were never trained score lower
-and would vanish. So the lowest threshold that costs little is stored with the weights.
+as one more class, would suit the training names best; but names that were never trained score
+lower and would vanish. So the lowest threshold that costs little is stored with the weights.
 """
 
 from __future__ import annotations
