@@ -12,6 +12,7 @@ from dpseg.data.transforms import CropSettings
 from dpseg.train.loop import LoopSettings, run_stage
 from dpseg.train.sampling import Batch, BatchSampler, NameVariants
 from dpseg.train.tower import TowerSettings, TowerStage
+from killed_run import check_killed_run
 from labelled_folder import halves, write_folder
 
 LOOP = LoopSettings(steps=4, warmup=1, checkpoint_every=2, log_every=1)
@@ -131,19 +132,4 @@ def test_competition_adds_to_the_loss(make_stage):
 
 
 def test_killed_run_goes_on_to_the_same_weights(make_stage, tmp_path):
-    whole, cut, resumed = make_stage(), make_stage(), make_stage()
-    run_stage(whole, LOOP, tmp_path / "whole")
-    draw, steps = cut.sampler.draw, []
-
-    def dying(generator):
-        steps.append(len(steps))
-        if len(steps) == 4:
-            raise KeyboardInterrupt
-        return draw(generator)
-
-    cut.sampler.draw = dying
-    with pytest.raises(KeyboardInterrupt):
-        run_stage(cut, LOOP, tmp_path / "cut")
-    run_stage(resumed, LOOP, tmp_path / "cut")
-    for key, value in whole.module.state_dict().items():
-        assert torch.equal(resumed.module.state_dict()[key], value), key
+    check_killed_run(make_stage, LOOP, tmp_path)
