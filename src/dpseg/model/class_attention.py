@@ -17,16 +17,17 @@ class ClassAttention(nn.Module):
     Args:
         channels: C of input and output.
         heads: attention heads; divides C.
+        output: whether the heads are mixed before the residual connection.
 
     Source: DPSeg decoder stage, class attention; linear attention of Katharopoulos et al. 2020.
     """
 
-    def __init__(self, *, channels: int, heads: int) -> None:
+    def __init__(self, *, channels: int, heads: int, output: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.norm = nn.LayerNorm(channels)
         self.query_key_value = nn.Linear(channels, 3 * channels)
-        self.output = nn.Linear(channels, channels)
+        self.output = nn.Linear(channels, channels) if output else nn.Identity()
 
     def forward(self, x: Tensor, classes: int) -> Tensor:
         """Let the classes at each place see each other.

@@ -35,17 +35,31 @@ def cost_volume(image_embedding: Tensor, prompt_embedding: Tensor) -> Tensor:
 
     Source: DPSeg, dual-prompt cost volume generation.
     """
-    if image_embedding.shape[1] != prompt_embedding.shape[-1]:
+    return compare(image_embedding, F.normalize(prompt_embedding, dim=-1))
+
+
+def compare(image_embedding: Tensor, vectors: Tensor) -> Tensor:
+    """Take the inner product of every place's direction with every vector.
+
+    Args:
+        image_embedding: any scale, B D H W.
+        vectors: taken as they are, K M D.
+
+    Returns:
+        B K M H W.
+
+    Raises:
+        ShapeError: the embedding sizes D differ; carries both.
+    """
+    if image_embedding.shape[1] != vectors.shape[-1]:
         raise ShapeError(
-            f"image embedding has D={image_embedding.shape[1]}, "
-            f"prompts have D={prompt_embedding.shape[-1]}"
+            f"image embedding has D={image_embedding.shape[1]}, prompts have D={vectors.shape[-1]}"
         )
     batch, _, height, width = image_embedding.shape
-    classes, templates, _ = prompt_embedding.shape
+    classes, templates, _ = vectors.shape
     places = F.normalize(image_embedding, dim=1).flatten(2)  # B D (H W)
-    prompts = F.normalize(prompt_embedding, dim=-1).flatten(0, 1)  # (K M) D
-    cosine = prompts.to(places.dtype) @ places  # B (K M) (H W)
-    return cosine.view(batch, classes, templates, height, width)
+    products = vectors.flatten(0, 1).to(places.dtype) @ places  # B (K M) (H W)
+    return products.view(batch, classes, templates, height, width)
 
 
 def joint_cost_volume(

@@ -7,7 +7,7 @@ Auxiliary heads before the stages tell which classes can be dropped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,12 +26,16 @@ class DecoderConfig:
         embed_channels: channels of its embedding.
         embed_kernel: side of the embedding's convolution, odd.
         stages: deepest first.
+        head_kernel: side of the auxiliary heads' convolutions, odd.
+        residual: whether the logits correct the coarse ones, or the decoder speaks alone.
     """
 
     cost_channels: int
     embed_channels: int
     embed_kernel: int
     stages: tuple[StageConfig, ...]
+    head_kernel: int = 1
+    residual: bool = True
 
 
 @dataclass(frozen=True)
@@ -51,16 +55,20 @@ class DecoderOutput:
 class CostVolumeGuidedDecoder(nn.Module):
     """Refine cost volumes under the guidance of shallow levels.
 
-    Its output corrects the coarse logits; the last convolution starts at zero, so that an untrained
-    decoder changes nothing and training cannot forget what the cost volumes know.
+    In the residual form its output corrects the coarse logits, and the last convolution starts at
+    zero, so that an untrained decoder changes nothing and training cannot forget what the cost
+    volumes know.
 
     Args:
         config: sizes.
+        stage: makes a stage of its sizes; called like a `DecoderStage`.
 
     Source: DPSeg, cost-volume-guided decoder; the residual form is a dpseg choice.
     """
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(
+        self, config: DecoderConfig, stage: Callable[[StageConfig], nn.Module] = DecoderStage
+    ) -> None:
         super().__init__()
         self.config = config
         self.embed = nn.Conv2d(
@@ -69,12 +77,22 @@ class CostVolumeGuidedDecoder(nn.Module):
             config.embed_kernel,
             padding=config.embed_kernel // 2,
         )
-        self.stages = nn.ModuleList(DecoderStage(stage) for stage in config.stages)
-        self.heads = nn.ModuleList(nn.Conv2d(s.channels_in, 1, 1) for s in config.stages)
+        self.stages = nn.ModuleList(stage(sizes) for sizes in config.stages)
+        kernel = config.head_kernel
+        self.heads = nn.ModuleList(
+            nn.Conv2d(sizes.channels_in, 1, kernel, padding=kernel // 2) for sizes in config.stages
+        )
         self.predict = nn.Conv2d(config.stages[-1].channels_out, 1, 3, padding=1)
-        for module in (*self.heads, self.predict):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
+        if config.residual:
+            for module in (*self.heads, self.predict):
+                nn.init.zeros_(module.weight)
+                nn.init.zeros_(module.bias)
+
+    @property
+    def silent(self) -> bool:
+        """Whether it corrects nothing, as before training."""
+        spoken = any(bool(weight.any()) for weight in self.predict.parameters())
+        return self.config.residual and not spoken
 
     def forward(
         self,
@@ -90,7 +108,7 @@ class CostVolumeGuidedDecoder(nn.Module):
             cost: F_c with token-wise channels, B K M' h w.
             coarse_logits: what the cost volume alone says, B K h w.
             image_features: level j to B C_j h_j w_j.
-            visual_costs: level j to F_v^j, B K M h_j w_j.
+            visual_costs: level j to F_v^j or what was made of it, B K G h_j w_j.
             keep: classes that each place keeps alive at every head; None rejects none.
 
         Returns:
@@ -118,8 +136,9 @@ class CostVolumeGuidedDecoder(nn.Module):
                 alive = classes
         return DecoderOutput(logits, auxiliary)
 
-    @staticmethod
-    def _corrected(correction: Tensor, coarse_logits: Tensor) -> Tensor:
+    def _corrected(self, correction: Tensor, coarse_logits: Tensor) -> Tensor:
         """Add a correction, (B K) 1 H W, to enlarged coarse logits, B K H W."""
-        coarse_logits = match_size(coarse_logits, correction)
-        return coarse_logits + correction.view_as(coarse_logits)
+        correction = torch.unflatten(correction[:, 0], 0, coarse_logits.shape[:2])  # B K H W
+        if not self.config.residual:
+            return correction
+        return match_size(coarse_logits, correction) + correction

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from dpseg.model.cost_volume import (
     PromptStrategy,
+    compare,
     cost_volume,
     joint_cost_volume,
     token_cost_volume,
@@ -79,13 +80,23 @@ class DPSeg(nn.Module):
 
     Args:
         decoder: sizes of the decoder; `cost_channels` counts M class-wise and 2 token-wise ones.
+        mixed_templates: M where the visual cost volumes are projected to each stage's guidance
+            channels; None lets all M channels guide as they are.
 
     Source: DPSeg, overview figure.
     """
 
-    def __init__(self, *, decoder: DecoderConfig) -> None:
+    def __init__(self, *, decoder: DecoderConfig, mixed_templates: int | None = None) -> None:
         super().__init__()
         self.decoder = CostVolumeGuidedDecoder(decoder)
+        self.mixes: nn.ModuleDict | None = None
+        if mixed_templates is not None:
+            self.mixes = nn.ModuleDict(
+                {
+                    str(s.level): nn.Linear(mixed_templates, s.guidance_channels)
+                    for s in decoder.stages
+                }
+            )
         self.log_scale = nn.Parameter(torch.tensor(3.0))
         self.bias = nn.Parameter(torch.tensor(-5.0))
 
@@ -161,19 +172,47 @@ class DPSeg(nn.Module):
         prompts: Prompts,
         switches: Switches,
     ) -> dict[int, Tensor]:
-        """Compare the shallow levels with the pictures' shallow levels, j to B K M h_j w_j."""
+        """Compare the shallow levels with the pictures' shallow levels, j to B K G h_j w_j."""
+        templates = prompts.text_embedding.shape[1]
         costs = {}
         for level, features in image_features.items():
             size = features.shape[-2:]
-            templates = prompts.text_embedding.shape[1]
             off = level not in switches.guidance_levels or switches.strategy == "text"
             if switches.guidance == "upsampled" and level in switches.guidance_levels:
-                enlarged = F.interpolate(joint[:, :, :templates].flatten(1, 2), size)
-                costs[level] = torch.unflatten(enlarged, 1, (-1, templates))  # B K M h_j w_j
+                costs[level] = self._upsampled_cost(level, joint[:, :, :templates], size)
             elif off:
-                shape = (features.shape[0], joint.shape[1], templates, *size)
+                channels = templates if self.mixes is None else self._mix(level).out_features
+                shape = (features.shape[0], joint.shape[1], channels, *size)
                 costs[level] = joint.new_zeros(shape)
             else:
                 mask = prompts.visual_mask[:, None, None, None]  # K 1 1 1
-                costs[level] = cost_volume(features, prompts.visual_features[level]) * mask
+                costs[level] = self._level_cost(level, features, prompts) * mask
         return costs
+
+    def _level_cost(self, level: int, features: Tensor, prompts: Prompts) -> Tensor:
+        """Compare one level's features with the pictures', B K G h_j w_j.
+
+        A projection over templates is linear, so it is applied to the M prompts and not to the M
+        cost maps: the same values for a fraction of the work.
+        """
+        visual = prompts.visual_features[level]  # K M C_j
+        if self.mixes is None:
+            return cost_volume(features, visual)
+        mix = self._mix(level)
+        directions = F.normalize(visual, dim=-1)
+        mixed = torch.einsum("gm,kmc->kgc", mix.weight, directions)  # K G C_j
+        return F.relu(compare(features, mixed) + mix.bias[:, None, None])
+
+    def _upsampled_cost(self, level: int, cost: Tensor, size: tuple[int, ...]) -> Tensor:
+        """Enlarge F_c, B K M h w, to a level's size, B K G h_j w_j."""
+        if self.mixes is not None:
+            mixed: Tensor = self._mix(level)(cost.movedim(2, -1))  # B K h w G
+            cost = F.relu(mixed).movedim(-1, 2)
+        enlarged = F.interpolate(cost.flatten(1, 2), size)
+        return torch.unflatten(enlarged, 1, cost.shape[1:3])  # B K G h_j w_j
+
+    def _mix(self, level: int) -> nn.Linear:
+        assert self.mixes is not None
+        mix = self.mixes[str(level)]
+        assert isinstance(mix, nn.Linear)
+        return mix
