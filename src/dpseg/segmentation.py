@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -19,17 +18,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dpseg.draw import overlay, palette
+from dpseg.draw import overlay as draw_overlay
 from dpseg.errors import DataError, require_extra
 from dpseg.explain import Evidence, Explanation, explain_pixel
+from dpseg.files import replacing, write_text
+from dpseg.label_picture import to_picture
 from dpseg.runtime import BoolArray, FloatArray, ImageArray
 from dpseg.tiling import LabelArray
 
 #: Closed rings of x, y corners: the outline first, then the holes; each N 2.
 Polygon = list[FloatArray]
-
-#: A palette PNG holds this many classes; its last index means unlabelled.
-PALETTE_CLASSES = 255
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ class Segmentation:
 
     def overlay(self, *, opacity: float = 0.5) -> Image.Image:
         """Draw the photo with colours, outlines and a legend, at a size to look at."""
-        return overlay(self.photo, self.labels, self.areas, opacity=opacity)
+        return draw_overlay(self.photo, self.labels, self.areas, opacity=opacity)
 
     def to_rle(self) -> dict[str, dict[str, Any]]:
         """Encode each class that is there as COCO run lengths: `size` and `counts`."""
@@ -174,7 +172,7 @@ class Segmentation:
             "settings": dict(self.settings),
         }
 
-    def save(self, folder: str | os.PathLike[str]) -> Path:
+    def save(self, folder: str | os.PathLike[str], *, overlay: bool = True) -> Path:
         """Write `overlay.png`, `labels.png` and `result.json`; each appears whole or not at all.
 
         `labels.png` holds the class index of each pixel, with colours; 255 is unlabelled. Above
@@ -182,26 +180,24 @@ class Segmentation:
 
         Args:
             folder: made if it is not there; files of these names in it are replaced.
+            overlay: write `overlay.png` too; the others are written faster without it.
 
         Returns:
-            The folder.
+            The folder. `result.json` is written last, so where it is, the others are.
 
         Raises:
             DataError: the folder cannot be written.
         """
         target = Path(folder)
-        text = json.dumps(self.summary(), indent=2, ensure_ascii=False)
-        writers: dict[str, Callable[[Path], None]] = {
-            "overlay.png": lambda path: self.overlay().save(path, "PNG", compress_level=3),
-            "labels.png": lambda path: _label_picture(self.labels, len(self.classes)).save(
-                path, "PNG"
-            ),
-            "result.json": lambda path: _write_text(path, text + "\n"),
-        }
         try:
             target.mkdir(parents=True, exist_ok=True)
-            for name, write in writers.items():
-                _replace(target / name, write)
+            if overlay:
+                with replacing(target / "overlay.png") as temporary:
+                    self.overlay().save(temporary, "PNG", compress_level=3)
+            with replacing(target / "labels.png") as temporary:
+                to_picture(self.labels, len(self.classes)).save(temporary, "PNG")
+            text = json.dumps(self.summary(), indent=2, ensure_ascii=False)
+            write_text(target / "result.json", text + "\n")
         except OSError as error:
             raise DataError(f"{target} cannot be written: {error.strerror or error}.") from error
         return target
@@ -212,17 +208,6 @@ class Segmentation:
         region = Image.fromarray((self.labels == k).astype(np.uint8) * 255)
         share = np.asarray(region.resize(size_wh, Image.Resampling.BOX), dtype=np.float32)
         return float((self.scores[k] * share).sum() / max(float(share.sum()), 1e-9))
-
-
-def _label_picture(labels: LabelArray, classes: int) -> Image.Image:
-    if classes > PALETTE_CLASSES:
-        return Image.fromarray(np.where(labels < 0, 65535, labels).astype(np.uint16))
-    indexed = Image.fromarray(np.where(labels < 0, PALETTE_CLASSES, labels).astype(np.uint8))
-    colours = np.zeros((256, 3), np.uint8)
-    colours[:classes] = palette(classes)
-    colours[PALETTE_CLASSES] = 235
-    indexed.putpalette(colours.tobytes())
-    return indexed
 
 
 def _outlines(mask: BoolArray) -> list[Polygon]:
@@ -242,20 +227,3 @@ def _box(mask: BoolArray) -> list[int]:
     """Left, top, right (beyond the last column) and bottom of a mask that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
-
-
-def _replace(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside the target, then put in place in one step."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        write(temporary)
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
