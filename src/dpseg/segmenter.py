@@ -7,7 +7,8 @@ does not know which engine runs the model.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, TypeAlias, overload
 
 from dpseg.errors import PromptError
@@ -19,10 +20,10 @@ from dpseg.prompts.examples import PictureLike
 from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
 from dpseg.prompts.visual import ExemplarSource
-from dpseg.runtime import ModelInfo, Runtime
+from dpseg.runtime import FloatArray, ModelInfo, Runtime
 from dpseg.segmentation import Segmentation
-from dpseg.tiling import DEFAULT_RULES, TilingRules
-from dpseg.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules
+from dpseg.tiling import DEFAULT_RULES, LabelArray, TilingRules, View, merge_labels
+from dpseg.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules, leave_unlabelled
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
@@ -49,6 +50,7 @@ class Segmenter:
         tiling: TilingRules = DEFAULT_RULES,
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
+        self._unlabelled_rules = unlabelled_rules
         self._pipeline = Pipeline(
             runtime,
             bank,
@@ -139,6 +141,33 @@ class Segmenter:
             VocabularyError: the names cannot be used.
             PromptError: an example picture cannot be used, or `refine` is negative.
         """
+        find = self.prepare(
+            classes,
+            examples=examples,
+            refine=refine,
+            refine_mode=refine_mode,
+            unlabelled=unlabelled,
+            prompts=prompts,
+        )
+        return [find(one) for one in photo] if isinstance(photo, (list, tuple)) else find(photo)
+
+    def prepare(
+        self,
+        classes: Classes = (),
+        *,
+        examples: Examples | None = None,
+        refine: int = 0,
+        refine_mode: RefineMode = "pool",
+        unlabelled: bool = True,
+        prompts: PromptKind = "dual",
+    ) -> Callable[[PhotoLike], Segmentation]:
+        """Encode the prompts once, for any number of photos that come one by one.
+
+        Takes what a call takes, but for the photo, and raises what a call raises for it.
+
+        Returns:
+            A function from a photo to its result; it raises `ImageError`.
+        """
         if refine < 0:
             raise PromptError(f"refine is {refine}; 0 or more rounds are possible.")
         examples = examples or {}
@@ -153,9 +182,32 @@ class Segmenter:
             prompts=prompts,
         )
         ontology = self._pipeline.ontology(question)
-        photos = photo if isinstance(photo, (list, tuple)) else [photo]
-        results = [self._pipeline.answer(load_photo(one), question, ontology) for one in photos]
-        return results if isinstance(photo, (list, tuple)) else results[0]
+        return lambda photo: self._pipeline.answer(load_photo(photo), question, ontology)
+
+    def label(
+        self, scores: FloatArray, photo_hw: tuple[int, int], *, given: int, unlabelled: bool = True
+    ) -> LabelArray:
+        """Turn scores into labels by this segmenter's rules; for whoever changes scores.
+
+        Args:
+            scores: in [0, 1] at low resolution, K h w.
+            photo_hw: size of the label map.
+            given: only the first `given` of the K classes may win; the others are rivals.
+            unlabelled: leave pixels without a label where no class convinces.
+
+        Returns:
+            The winning class of each pixel, -1 for unlabelled, H W.
+        """
+        rules, threshold = self._unlabelled_rules, self.info.score_threshold
+        decide = partial(
+            leave_unlabelled,
+            threshold=threshold if rules.threshold is None else rules.threshold,
+            margin=rules.margin,
+        )
+        whole = View(0, 0, *photo_hw, (scores.shape[1], scores.shape[2]))
+        return merge_labels(
+            [scores], [whole], photo_hw, kept=given, decide=decide if unlabelled else None
+        )
 
 
 def _with_examples(classes: Classes, examples: Examples) -> Vocabulary:
