@@ -7,8 +7,8 @@ import dpseg
 
 PUBLIC = {
     "CheckpointError", "ClassEntry", "DPSegError", "DataError", "ImageError", "MissingExtraError",
-    "PromptError", "Segmentation", "Segmenter", "ServiceBusyError", "ShapeError", "TilingRules",
-    "UnlabelledRules", "Vocabulary", "VocabularyError", "__version__",
+    "PromptError", "Segmentation", "Segmenter", "ServiceBusyError", "ServiceError", "ShapeError",
+    "TilingRules", "UnlabelledRules", "Vocabulary", "VocabularyError", "__version__",
 }  # fmt: skip
 
 HEAVY = ("torch", "torchvision", "timm", "transformers", "scipy", "skimage", "matplotlib")

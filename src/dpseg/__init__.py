@@ -10,6 +10,7 @@ from dpseg.errors import (
     MissingExtraError,
     PromptError,
     ServiceBusyError,
+    ServiceError,
     ShapeError,
     VocabularyError,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "Segmentation",
     "Segmenter",
     "ServiceBusyError",
+    "ServiceError",
     "ShapeError",
     "TilingRules",
     "UnlabelledRules",

@@ -42,6 +42,14 @@ class MissingExtraError(DPSegError):
     """An optional dependency is not installed; names the extra that brings it."""
 
 
+class ServiceError(DPSegError):
+    """The server cannot start with these settings, or at this address."""
+
+
+class WorkerError(DPSegError):
+    """Workers on other processes or machines cannot be reached or died again and again."""
+
+
 class ServiceBusyError(DPSegError):
     """The server's queue is full; try again later."""
 
