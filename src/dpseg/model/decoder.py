@@ -114,26 +114,24 @@ class CostVolumeGuidedDecoder(nn.Module):
         Returns:
             Logits at the finest level and of the heads.
         """
-        alive = torch.arange(cost.shape[1], device=cost.device)
-        scored: list[tuple[Tensor, Tensor]] = []
+        batch, classes = cost.shape[:2]
+        alive = torch.arange(classes, device=cost.device)
+        auxiliary: list[Tensor] = []
+        rejections: list[tuple[Tensor, Tensor]] = []
         x = self.embed(cost.flatten(0, 1))  # (B K) C h w
         for sizes, stage, head in zip(self.config.stages, self.stages, self.heads, strict=True):
             logits = self._corrected(head(x.detach()), coarse_logits[:, alive])
-            scored.append((alive, logits))
+            auxiliary.append(logits)
             if keep is not None:
                 winners = surviving_classes(logits, keep)
-                x = torch.unflatten(x, 0, (-1, len(alive)))[:, winners].flatten(0, 1)  # (B K) C h w
+                x = torch.unflatten(x, 0, (batch, -1))[:, winners].flatten(0, 1)  # (B K) C h w
                 alive = alive[winners]
+                rejections.append((winners, logits))
             features, guidance = image_features[sizes.level], visual_costs[sizes.level][:, alive]
-            x = stage(x, features, guidance, len(alive))
+            x = stage(x, features, guidance, alive.shape[0])
         logits = self._corrected(self.predict(x), coarse_logits[:, alive])
-        auxiliary = [head_logits for _, head_logits in scored]
-        for classes, head_logits in reversed(scored):
-            if len(classes) > logits.shape[1]:
-                logits = match_size(head_logits, x).index_copy(
-                    1, torch.searchsorted(classes, alive), logits
-                )
-                alive = classes
+        for winners, head_logits in reversed(rejections):
+            logits = match_size(head_logits, x).index_copy(1, winners, logits)
         return DecoderOutput(logits, auxiliary)
 
     def _corrected(self, correction: Tensor, coarse_logits: Tensor) -> Tensor:

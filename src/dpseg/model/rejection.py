@@ -23,8 +23,7 @@ def surviving_classes(logits: Tensor, keep: int) -> Tensor:
     Source: SED, category early rejection, which DPSeg inherits; k = 8.
     """
     classes = logits.shape[1]
-    if classes <= keep:
-        return torch.arange(classes, device=logits.device)
-    best = logits.topk(keep, dim=1).indices
-    survivors: Tensor = torch.unique(best)
-    return survivors
+    # Without a branch on K, so that an exported graph rejects for any number of classes.
+    best = logits.topk(torch.sym_min(keep, classes), dim=1).indices
+    alive = torch.zeros(classes, dtype=torch.bool, device=logits.device)
+    return alive.index_fill(0, best.flatten(), True).nonzero()[:, 0]
