@@ -116,6 +116,7 @@ def test_missing_vocabularies_are_refused(tmp_path):
 SIZES = {
     "ade150": 150,
     "ade847": 847,
+    "cityscapes19": 19,
     "coco_stuff171": 171,
     "pc459": 459,
     "pc59": 59,

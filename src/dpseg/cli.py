@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from dpseg import __version__
+from dpseg.commands import data
 from dpseg.errors import DPSegError, ImageError, PromptError
 
 if TYPE_CHECKING:
@@ -154,14 +155,18 @@ def models(
     records = []
     for name in PRESETS:
         files = sorted(folder.glob(f"{name}*.safetensors"))
-        megabytes = sum(file.stat().st_size for file in files) / 1e6
-        records.append({"name": name, "installed": bool(files), "megabytes": round(megabytes, 1)})
+        megabytes = round(sum(file.stat().st_size for file in files) / 1e6, 1)
+        source = "shipped" if files else PRESETS[name].source
+        records.append({"name": name, "source": source, "megabytes": megabytes})
     if as_json:
         typer.echo(json.dumps(records))
         return
     for record in records:
-        state = f"{record['megabytes']} MB" if record["installed"] else "weights are missing"
-        typer.echo(f"{record['name']}  {state}")
+        size = f", {record['megabytes']} MB" if record["megabytes"] else ""
+        typer.echo(f"{record['name']}  {record['source']}{size}")
+
+
+app.add_typer(data.app, name="data")
 
 
 def find_photos(given: Iterable[str]) -> list[Path]:

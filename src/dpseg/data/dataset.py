@@ -2,7 +2,8 @@
 
 `classes.txt` has a line `INDEX<TAB>NAME` for each class. A label picture has one channel of class
 indices; 255 is ignored (65535 where the picture has 16 bits). Indices on disk are mapped to
-positions in `names`: the nameable classes, in the file's order.
+positions in `names`: the nameable classes, in the file's order. A `vocabulary.json` beside them
+(prepared benchmark sets have one) tells how a model is asked for the classes.
 """
 
 from __future__ import annotations
@@ -14,8 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dpseg.data.labels import IGNORE_INDEX, is_background, is_ignored, plain_name
+from dpseg.data.labels import (
+    IGNORE_INDEX,
+    is_background,
+    is_ignored,
+    plain_name,
+    with_synonyms,
+)
 from dpseg.errors import DataError
+from dpseg.vocabulary import Vocabulary
 
 UNLABELLED = -1
 BACKGROUND = -2
@@ -63,6 +71,8 @@ class LabelledFolder:
         self._known = np.zeros(2**16, dtype=bool)
         self._known[[IGNORE_INDEX, IGNORED_16_BIT]] = True
         self.has_background = False
+        vocabulary_file = self.root / "vocabulary.json"
+        self._vocabulary = Vocabulary.load(vocabulary_file) if vocabulary_file.exists() else None
         for line in _read_lines(self.root / "classes.txt"):
             index_text, tab, label = line.partition("\t")
             if not (tab and index_text.isdecimal() and int(index_text) < IGNORED_16_BIT):
@@ -78,12 +88,17 @@ class LabelledFolder:
             self._position[index] = BACKGROUND
             self.has_background = True
         elif not is_ignored(label):
-            name = plain_name(label)
+            name = plain_name(label) if self._vocabulary is None else label
             if name in self.names:
                 raise DataError(f"{self.root}/classes.txt: two classes are called {name!r}")
             if name not in ignored_names:
                 self._position[index] = len(self.names)
             self.names.append(name)
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The words for the classes: those of `vocabulary.json`, else the names with synonyms."""
+        return self._vocabulary or Vocabulary.of([with_synonyms(name) for name in self.names])
 
     def __len__(self) -> int:
         return len(self.keys)

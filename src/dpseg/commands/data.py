@@ -1,0 +1,47 @@
+"""`dpseg data`: benchmark sets from their official archives, and a check of what was written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="Prepare the benchmark sets, and check them.", no_args_is_help=True)
+
+
+@app.command()
+def prepare(
+    name: Annotated[
+        str, typer.Argument(help="coco_stuff171, ade150, ade847, pc59, pc459, voc20 or voc20b.")
+    ],
+    root: Annotated[Path, typer.Option(help="Where the official archives were extracted.")],
+    out: Annotated[Path, typer.Option(help="The folder to make; an unfinished one goes on.")],
+    split: Annotated[
+        list[str] | None, typer.Option(help="Only this split, train or val; repeatable.")
+    ] = None,
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Take what is there, if archives are not complete.")
+    ] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Photos in work at once.")] = 4,
+) -> None:
+    """Write a set as a folder of photos and label pictures that every other command reads."""
+    from dpseg.data.prepare import prepare as prepare_set
+    from dpseg.data.specs import spec_of
+
+    splits = split or ["train", "val"]
+    for done in prepare_set(
+        spec_of(name), root, out, splits=splits, partial=partial, workers=workers, progress=True
+    ):
+        typer.echo(f"{out}: {done.split} {done.photos} photos, {done.written} of them new")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A folder that `dpseg data prepare` made.")],
+) -> None:
+    """Compare every label of a prepared set with its checksum."""
+    from dpseg.data.prepare import verify as verify_set
+
+    for split, photos in verify_set(folder).items():
+        typer.echo(f"{folder}: {split} {photos} photos, all as they were written")
