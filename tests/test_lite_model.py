@@ -7,10 +7,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from dpseg import lite_model as module
 from dpseg.errors import CheckpointError
 from dpseg.lite_model import load_lite, save_lite
 from dpseg.model.dpseg import Prompts, Switches
+from dpseg.weights import checkpoint
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_failed_write_leaves_the_old_file(lite_model, path, monkeypatch):
         temporary.write_bytes(b"half a model")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(module, "save_file", full_disk)
+    monkeypatch.setattr(checkpoint, "save_file", full_disk)
     with pytest.raises(OSError, match="no space"):
         save_lite(lite_model, path)
     assert path.read_bytes() == before

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dpseg.config import LiteConfig
-from dpseg.encoders.lite import LEVEL_CHANNELS, LiteImageTower
+from dpseg.encoders.lite import LEVEL_CHANNELS, STRIDE, FeaturePyramid, LiteImageTower
+from dpseg.encoders.minilm import MiniLM
+from dpseg.encoders.protocol import SentenceEmbedding
 from dpseg.encoders.text_map import TextMap
 from dpseg.errors import CheckpointError
 from dpseg.model.decoder import DecoderConfig
 from dpseg.model.dpseg import DPSeg
 from dpseg.model.stage import StageConfig
+from dpseg.weights.checkpoint import read_tensors, write_tensors
 
 TOKEN_CHANNELS = 2
 _EMBED_KERNEL = 7
@@ -51,6 +52,36 @@ class LiteModel(nn.Module):
                 digest.update(name.encode())
                 digest.update(tensor.to(torch.float16).numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+class LiteEncoder:
+    """The encoders of `dpseg-lite`: its tower, and the frozen text tower behind its text map.
+
+    Args:
+        model: the model.
+        text_tower: embeds sentences.
+    """
+
+    stride = STRIDE
+
+    def __init__(self, model: LiteModel, text_tower: MiniLM) -> None:
+        self._model = model
+        self._text_tower = text_tower
+
+    def encode_text(self, sentences: Sequence[str]) -> SentenceEmbedding:
+        """Embed N sentences."""
+        whole, tokens, mask = self._text_tower.encode(sentences)
+        text_map = self._model.text_map
+        return SentenceEmbedding(text_map(whole), text_map(tokens), mask)
+
+    def encode_image(self, images: Tensor) -> FeaturePyramid:
+        """Embed RGB images in [0, 1], B 3 H W."""
+        pyramid: FeaturePyramid = self._model.tower(images)
+        return pyramid
+
+    def encode_prompt(self, images: Tensor) -> FeaturePyramid:
+        """Embed prompt pictures: the prompt encoder is the image tower."""
+        return self.encode_image(images)
 
 
 def lite_decoder(config: LiteConfig) -> DecoderConfig:
@@ -87,12 +118,7 @@ def save_lite(model: LiteModel, path: Path) -> None:
         for key, tensor in model.state_dict().items()
     }
     metadata = {"config": model.config.model_dump_json(), "encoder_key": model.encoder_key()}
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        save_file(state, temporary, metadata=metadata)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_tensors(path, state, metadata)
 
 
 def load_lite(path: Path) -> LiteModel:
@@ -107,15 +133,11 @@ def load_lite(path: Path) -> LiteModel:
     Raises:
         CheckpointError: the file is missing, damaged, or not a `dpseg-lite` model.
     """
+    state, metadata = read_tensors(path, kind="dpseg-lite model")
     try:
-        with safe_open(path, framework="pt") as file:
-            config = LiteConfig.model_validate(json.loads((file.metadata() or {})["config"]))
-            state: dict[str, Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        model = LiteModel(config)
+        model = LiteModel(LiteConfig.model_validate(json.loads(metadata["config"])))
         model.load_state_dict({key: _single(tensor) for key, tensor in state.items()})
-    except FileNotFoundError as error:
-        raise CheckpointError(f"no weights at {path}") from error
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} is no dpseg-lite model: {reason}") from error
     return model.eval()

@@ -1,17 +1,19 @@
-"""The torch engine: `dpseg.runtime.Runtime` on a `LiteModel`."""
+"""The torch engine: `dpseg.runtime.Runtime` on a `LiteModel` or a `ClipModel`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from dpseg.encoders.lite import STRIDE
+from dpseg.encoders.lite import FeaturePyramid
 from dpseg.encoders.minilm import MiniLM
+from dpseg.encoders.protocol import DualEncoder
 from dpseg.errors import ShapeError
-from dpseg.lite_model import LiteModel
+from dpseg.lite_model import LiteEncoder, LiteModel
 from dpseg.model.dpseg import Prompts, Switches
 from dpseg.runtime import (
     FloatArray,
@@ -22,32 +24,39 @@ from dpseg.runtime import (
     TextEmbedding,
 )
 
+if TYPE_CHECKING:
+    from dpseg.clip_model import ClipModel
+
 
 class TorchRuntime:
-    """Run a `LiteModel` on the CPU.
+    """Run a model on the CPU.
 
     Args:
         model: the model, in evaluation mode.
         switches: what takes part in scoring.
-        text_tower: embeds sentences; shared by tests to save memory.
+        text_tower: embeds sentences for a `LiteModel`; shared by tests to save memory.
     """
 
     def __init__(
         self,
-        model: LiteModel,
+        model: LiteModel | ClipModel,
         *,
         switches: Switches | None = None,
         text_tower: MiniLM | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.switches = switches or Switches()
-        self._text_tower = text_tower or MiniLM()
+        self._encoder: DualEncoder = (
+            LiteEncoder(model, text_tower or MiniLM())
+            if isinstance(model, LiteModel)
+            else model.encoder
+        )
         config = model.config
         self._info = ModelInfo(
             name=config.name,
             encoder_key=model.encoder_key(),
             image_size=config.image_size,
-            stride=STRIDE,
+            stride=self._encoder.stride,
             levels=config.guidance_levels,
             templates=config.templates,
             score_threshold=config.score_threshold,
@@ -61,11 +70,11 @@ class TorchRuntime:
     @torch.inference_mode()
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
         """Embed N sentences in the joint space."""
-        whole, tokens, mask = self._text_tower.encode(sentences)
+        embedded = self._encoder.encode_text(sentences)
         return TextEmbedding(
-            class_wise=self.model.text_map(whole).numpy(),
-            token_wise=self.model.text_map(tokens).numpy(),
-            token_mask=mask.numpy(),
+            class_wise=embedded.class_wise.numpy(),
+            token_wise=embedded.token_wise.numpy(),
+            token_mask=embedded.token_mask.numpy(),
         )
 
     @torch.inference_mode()
@@ -75,23 +84,22 @@ class TorchRuntime:
         Raises:
             ShapeError: a side is no multiple of the stride.
         """
-        if image.shape[0] % STRIDE or image.shape[1] % STRIDE:
-            raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {STRIDE}")
-        pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
-        pixels = (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
         with _fast_matrix_types():
-            pyramid = self.model.tower(pixels)
-        return ImageFeatures(
-            image_embedding=pyramid.image_embedding[0].float().contiguous().numpy(),
-            image_features={
-                level: features[0].float().contiguous().numpy()
-                for level, features in pyramid.image_features.items()
-            },
-        )
+            return _first(self._encoder.encode_image(self._pixels(image)))
 
+    @torch.inference_mode()
     def encode_prompt(self, image: ImageArray) -> ImageFeatures:
-        """Embed a prompt picture: the lite model's prompt encoder is its image tower."""
-        return self.encode_image(image)
+        """Embed a prompt picture by the prompt encoder; as `encode_image`."""
+        with _fast_matrix_types():
+            return _first(self._encoder.encode_prompt(self._pixels(image)))
+
+    def _pixels(self, image: ImageArray) -> Tensor:
+        """Lay a picture out as the tower wants it, 1 3 H W in [0, 1]."""
+        stride = self._encoder.stride
+        if image.shape[0] % stride or image.shape[1] % stride:
+            raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {stride}")
+        pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
+        return (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
 
     @torch.inference_mode()
     def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
@@ -105,6 +113,17 @@ class TorchRuntime:
                 self.switches,
             )
         return logits[0].float().numpy()
+
+
+def _first(pyramid: FeaturePyramid) -> ImageFeatures:
+    """Take the one picture out of a batch."""
+    return ImageFeatures(
+        image_embedding=pyramid.image_embedding[0].float().contiguous().numpy(),
+        image_features={
+            level: features[0].float().contiguous().numpy()
+            for level, features in pyramid.image_features.items()
+        },
+    )
 
 
 def prompt_tensors(prompts: PromptArrays) -> Prompts:

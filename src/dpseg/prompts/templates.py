@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dpseg.errors import PromptError
+from dpseg.errors import PromptError, require_extra
 
 GAP = "{}"
 
@@ -15,6 +15,16 @@ SHORT_TEMPLATES = (
     "a photo of the {} in the scene.",
     "there is {} in the picture.",
 )
+
+
+def imagenet_templates() -> tuple[str, ...]:
+    """List the 80 templates that CLIP models are evaluated with on ImageNet, in open_clip's order.
+
+    Raises:
+        MissingExtraError: open_clip is not installed.
+    """
+    open_clip = require_extra("open_clip", "clip")
+    return tuple(template(GAP) for template in open_clip.OPENAI_IMAGENET_TEMPLATES)
 
 
 def fill(template: str, words: str) -> str:

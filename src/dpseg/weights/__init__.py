@@ -1,11 +1,11 @@
-"""Finding and loading weights: the shipped ones by name, others by folder."""
+"""Finding and loading weights: shipped and published ones by name, others by folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dpseg.config import PRESETS
+from dpseg.config import PRESETS, ClipConfig
 from dpseg.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -14,46 +14,95 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "dpseg-lite.safetensors"
 BANK_FILE = "dpseg-lite-bank.safetensors"
+CLIP_FILE = "model.safetensors"
+CLIP_BANK_FILE = "bank.safetensors"
 
 
 def load_runtime(name_or_folder: str | Path) -> tuple[Runtime, PromptBank | None]:
     """Load a model and its prompt bank.
 
     Args:
-        name_or_folder: a preset's name, or a folder with `dpseg-lite.safetensors` and, if there is
-            one, `dpseg-lite-bank.safetensors`.
+        name_or_folder: a preset's name, an open_clip ConvNeXt's name, or a folder with a model file
+            and, if there is one, its bank.
 
     Returns:
         The runtime, and the bank or None.
 
     Raises:
-        CheckpointError: there is no such preset or folder, or its files are damaged or do not
+        CheckpointError: there is no such model or folder, or its files are damaged or do not
             belong together.
+        MissingExtraError: the model needs an extra that is not installed.
     """
     from dpseg.prompts.bank import PromptBank
 
-    folder = _find(name_or_folder)
-    from dpseg.lite_model import load_lite
-    from dpseg.torch_runtime import TorchRuntime
-
-    runtime = TorchRuntime(load_lite(folder / MODEL_FILE))
-    bank_path = folder / BANK_FILE
+    if _is_clip_name(str(name_or_folder)):
+        return _named_clip(str(name_or_folder)), None
+    model_path, bank_path = _pair(_find(name_or_folder))
+    runtime = _read(model_path)
     bank = PromptBank.load(bank_path) if bank_path.exists() else None
     if bank is not None and bank.encoder_key != runtime.info.encoder_key:
         raise CheckpointError(
-            f"{bank_path} was made with encoder {bank.encoder_key}, but {MODEL_FILE} holds "
+            f"{bank_path} was made with encoder {bank.encoder_key}, but {model_path.name} holds "
             f"{runtime.info.encoder_key}; build the bank again"
         )
     return runtime, bank
 
 
+def model_files(name_or_folder: str | Path) -> list[Path]:
+    """List the files that make up a model, in the order of their names.
+
+    Args:
+        name_or_folder: as for `load_runtime`.
+
+    Raises:
+        CheckpointError: there is no such preset or folder.
+    """
+    folder = _find(name_or_folder)
+    patterns = ("dpseg-lite*", CLIP_FILE, CLIP_BANK_FILE)
+    return sorted(p for pattern in patterns for p in folder.glob(pattern) if p.is_file())
+
+
+def _is_clip_name(name: str) -> bool:
+    """Tell whether a name, with or without weights after a colon, stands for CLIP towers."""
+    model = name.partition(":")[0]
+    return isinstance(PRESETS.get(model), ClipConfig) or model.startswith("convnext_")
+
+
+def _named_clip(name: str) -> Runtime:
+    from dpseg.clip_model import ClipModel, named_clip_config
+    from dpseg.torch_runtime import TorchRuntime
+
+    model = ClipModel(named_clip_config(name))
+    return TorchRuntime(model, switches=model.switches())
+
+
+def _read(model_path: Path) -> Runtime:
+    from dpseg.torch_runtime import TorchRuntime
+
+    if model_path.name == CLIP_FILE:
+        from dpseg.clip_model import load_clip
+
+        model = load_clip(model_path)
+        return TorchRuntime(model, switches=model.switches())
+    from dpseg.lite_model import load_lite
+
+    return TorchRuntime(load_lite(model_path))
+
+
+def _pair(folder: Path) -> tuple[Path, Path]:
+    """Name a folder's model file and the place of its bank."""
+    if (folder / CLIP_FILE).is_file():
+        return folder / CLIP_FILE, folder / CLIP_BANK_FILE
+    return folder / MODEL_FILE, folder / BANK_FILE
+
+
 def _find(name_or_folder: str | Path) -> Path:
-    if str(name_or_folder) in PRESETS:
+    if str(name_or_folder) in PRESETS and not _is_clip_name(str(name_or_folder)):
         return Path(__file__).parent
     folder = Path(name_or_folder)
-    if (folder / MODEL_FILE).is_file():
+    if (folder / MODEL_FILE).is_file() or (folder / CLIP_FILE).is_file():
         return folder
     raise CheckpointError(
         f"{str(name_or_folder)!r} is neither a preset ({', '.join(PRESETS)}) "
-        f"nor a folder that holds {MODEL_FILE}"
+        f"nor a folder that holds {MODEL_FILE} or {CLIP_FILE}"
     )

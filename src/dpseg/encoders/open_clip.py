@@ -1,0 +1,191 @@
+"""CLIP encoders on a ConvNeXt of open_clip, read densely.
+
+The image tower's pooling is left out: every place of its last stage goes through head norm and
+projection on its own, and lands in the space of the text tower. The text tower is frozen. The
+prompt encoder is the image tower, until fine-tuning begins: then a frozen copy stays behind.
+"""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dpseg.encoders.lite import FeaturePyramid
+from dpseg.encoders.protocol import SentenceEmbedding
+from dpseg.errors import CheckpointError, require_extra
+
+STRIDE = 32
+BATCH = 128  # sentences a pass
+EXTRA = "clip"
+
+
+class OpenClipEncoder(nn.Module):
+    """Text tower, image tower and prompt encoder of one CLIP model.
+
+    Args:
+        name: open_clip's name of a ConvNeXt model.
+        pretrained: open_clip's tag of its weights, or a file; None initialises at random.
+        architecture: parts of open_clip's model configuration to replace.
+
+    Raises:
+        CheckpointError: there is no such model, or its weights cannot be had.
+        MissingExtraError: open_clip is not installed.
+    """
+
+    clip: Any  # open_clip's model, untyped
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        pretrained: str | None,
+        architecture: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        open_clip = require_extra("open_clip", EXTRA)
+        self.clip = _create(open_clip, name, pretrained, architecture or {})
+        self._tokenize = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
+        for buffer, values in (
+            ("pixel_mean", open_clip.OPENAI_DATASET_MEAN),
+            ("pixel_std", open_clip.OPENAI_DATASET_STD),
+        ):
+            self.register_buffer(buffer, torch.tensor(values)[:, None, None], persistent=False)
+        self.prompt_tower: nn.Module | None = None
+        for parameter in self.text_parameters():
+            parameter.requires_grad_(False)
+
+    @property
+    def stride(self) -> int:
+        """Image sides are multiples of this."""
+        return STRIDE
+
+    @property
+    def level_channels(self) -> dict[int, int]:
+        """Channels C_j of levels 5, 4, 3, 2."""
+        channels = [info["num_chs"] for info in self.clip.visual.trunk.feature_info]
+        return dict(zip((5, 4, 3, 2), reversed(channels), strict=True))
+
+    def text_parameters(self) -> list[nn.Parameter]:
+        """List what belongs to the text tower, and CLIP's own temperature."""
+        return [p for name, p in self.clip.named_parameters() if not name.startswith("visual.")]
+
+    def keep_prompt_tower(self) -> None:
+        """Leave a frozen copy of the image tower behind as the prompt encoder."""
+        self.prompt_tower = copy.deepcopy(self.clip.visual).requires_grad_(False)
+
+    @torch.no_grad()
+    def encode_text(self, sentences: Sequence[str]) -> SentenceEmbedding:
+        """Embed sentences and their words.
+
+        Args:
+            sentences: N texts; what exceeds CLIP's 77 tokens is cut off.
+
+        Returns:
+            Unit vectors of the sentences, N D, and of the tokens between start and end, N L D.
+        """
+        whole, tokens, masks = [], [], []
+        for start in range(0, len(sentences), BATCH):
+            ids = self._tokenize(list(sentences[start : start + BATCH])).to(self.pixel_mean.device)
+            ends = ids.argmax(-1)  # the end token has the largest id
+            ids = ids[:, : int(ends.max()) + 1]
+            outputs = self._text_outputs(ids)  # N L D
+            places = torch.arange(ids.shape[1], device=ids.device)
+            whole.append(outputs[torch.arange(len(ids), device=ids.device), ends])
+            tokens.append(F.normalize(outputs[:, 1:], dim=-1))
+            masks.append((places < ends[:, None])[:, 1:])
+        longest = max(mask.shape[1] for mask in masks)
+        return SentenceEmbedding(
+            class_wise=F.normalize(torch.cat(whole), dim=-1),
+            token_wise=torch.cat([F.pad(t, (0, 0, 0, longest - t.shape[1])) for t in tokens]),
+            token_mask=torch.cat([F.pad(m, (0, longest - m.shape[1])) for m in masks]),
+        )
+
+    def _text_outputs(self, ids: Tensor) -> Tensor:
+        """Project every token's output into the joint space, N L D.
+
+        Attention is causal, so that cutting the padding off changes nothing before it.
+        """
+        length = ids.shape[1]
+        x = self.clip.token_embedding(ids) + self.clip.positional_embedding[:length]
+        x = self.clip.transformer(x, attn_mask=self.clip.attn_mask[:length, :length])
+        outputs: Tensor = self.clip.ln_final(x) @ self.clip.text_projection
+        return outputs
+
+    def encode_image(self, images: Tensor) -> FeaturePyramid:
+        """Embed images.
+
+        Args:
+            images: RGB in [0, 1], B 3 H W, sides multiples of 32.
+
+        Returns:
+            Image embedding at stride 32 (not normalised), and features at strides 16, 8, 4.
+
+        Source: SED and DPSeg, dense image encoder.
+        """
+        return self._dense(self.clip.visual, images)
+
+    @torch.no_grad()
+    def encode_prompt(self, images: Tensor) -> FeaturePyramid:
+        """Embed prompt pictures by the frozen prompt encoder; as `encode_image`."""
+        return self._dense(self.prompt_tower or self.clip.visual, images)
+
+    def _dense(self, visual: Any, images: Tensor) -> FeaturePyramid:
+        trunk = visual.trunk
+        x = trunk.stem((images - self.pixel_mean) / self.pixel_std)
+        levels = {}
+        for level, stage in zip((2, 3, 4, 5), trunk.stages, strict=True):
+            x = stage(x)
+            levels[level] = x
+        places = trunk.head.norm(trunk.norm_pre(x)).permute(0, 2, 3, 1)  # B h w C
+        embedding: Tensor = visual.head(places)  # B h w D
+        return FeaturePyramid(embedding.permute(0, 3, 1, 2), {j: levels[j] for j in (4, 3, 2)})
+
+
+def published_weights(name: str) -> list[str] | None:
+    """List open_clip's tags of a ConvNeXt's weights; None where there is no such model."""
+    open_clip = require_extra("open_clip", EXTRA)
+    if not _is_convnext(open_clip, name):
+        return None
+    tags: list[str] = open_clip.list_pretrained_tags_by_model(name)
+    return tags
+
+
+def _is_convnext(open_clip: ModuleType, name: str) -> bool:
+    config = open_clip.get_model_config(name) or {}
+    return "convnext" in config.get("vision_cfg", {}).get("timm_model_name", "")
+
+
+def _create(
+    open_clip: ModuleType, name: str, pretrained: str | None, architecture: Mapping[str, Any]
+) -> nn.Module:
+    if not _is_convnext(open_clip, name):
+        known = [model for model in open_clip.list_models() if _is_convnext(open_clip, model)]
+        raise CheckpointError(f"{name!r} is no ConvNeXt of open_clip; known: {', '.join(known)}")
+    tags = open_clip.list_pretrained_tags_by_model(name)
+    if pretrained is not None and pretrained not in tags and not Path(pretrained).is_file():
+        raise CheckpointError(
+            f"{pretrained!r} is neither a file nor a tag of {name} ({', '.join(tags) or 'none'})"
+        )
+    model: nn.Module
+    if pretrained is None:
+        model = open_clip.CLIP(**{**open_clip.get_model_config(name), **architecture})
+        return model
+    try:
+        model = open_clip.create_model(name, pretrained=pretrained, **architecture)
+    except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(
+            f"cannot load {name} weights {pretrained!r}: {reason}; give a local file instead"
+        ) from error
+    return model
