@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 from transformers import AutoTokenizer, BertModel
 
-from dpseg.encoders import minilm
 from dpseg.encoders.minilm import MiniLM
 from dpseg.errors import CheckpointError
 
@@ -37,7 +36,7 @@ def test_equals_transformers(text_tower, folder):
 
 def test_neighbours_in_a_batch_do_not_matter(text_tower, monkeypatch):
     together = text_tower.encode(SENTENCES)
-    monkeypatch.setattr(minilm, "BATCH", 2)
+    monkeypatch.setattr("dpseg.encoders.tokens.BATCH", 2)
     apart = text_tower.encode(SENTENCES)
     torch.testing.assert_close(apart[0], together[0], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(apart[2], together[2])

