@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,6 +67,19 @@ class TorchRuntime:
     def info(self) -> ModelInfo:
         """Tell what the product must know of the model."""
         return self._info
+
+    def switched(self, **changes: object) -> TorchRuntime:
+        """Make a runtime of the same model in which other parts take part.
+
+        Args:
+            changes: of `Switches`.
+
+        Returns:
+            A runtime that shares everything but the switches with this one.
+        """
+        other = copy(self)
+        other.switches = self.switches.but(**changes)
+        return other
 
     @torch.inference_mode()
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
