@@ -1,0 +1,236 @@
+// Puts the page together: photo, things to find, run, result.
+
+import { Chips, element, onDrop } from "./chips.js";
+import { Legend } from "./legend.js";
+import * as service from "./service.js";
+import { Viewer } from "./viewer.js";
+import { showWhy } from "./why.js";
+
+const $ = (id) => document.getElementById(id);
+const state = { photo: null, result: null, limits: null, running: null };
+
+const chips = new Chips({
+  list: $("chip-list"),
+  input: $("class-input"),
+  picker: $("example-input"),
+  changed: () => say(""),
+});
+const viewer = new Viewer({
+  root: $("viewer"),
+  canvas: $("canvas"),
+  cross: $("cross"),
+  tip: $("tip"),
+  spoken: $("spoken"),
+  pointed: (index) => legend.highlight(index),
+  asked: why,
+});
+const legend = new Legend({
+  list: $("legend"),
+  missing: $("missing"),
+  toggleAll: $("toggle-all"),
+  hidden: (hidden) => viewer.setHidden(hidden),
+  pointed: (index) => viewer.highlight(index),
+});
+
+/** Show an error in words; an empty one hides it. */
+function say(words) {
+  $("error").textContent = words;
+  $("error").hidden = !words;
+}
+
+function complain(error) {
+  if (error.name === "AbortError") return;
+  if (error.status === 401) {
+    $("token-row").hidden = false;
+    $("token").focus();
+  }
+  say(error.message);
+  $("error").scrollIntoView({ block: "nearest" });
+}
+
+function takePhoto(file) {
+  state.photo = file;
+  say("");
+  const preview = $("preview");
+  URL.revokeObjectURL(preview.src);
+  preview.onload = () => (preview.hidden = false);
+  preview.onerror = () => (preview.hidden = true); // kinds that only the server can read
+  preview.src = URL.createObjectURL(file);
+  $("photo-name").textContent = file.name;
+}
+
+function question() {
+  chips.commit();
+  const limit = state.limits?.megabytes;
+  const files = [state.photo, ...chips.chips.flatMap(({ pictures }) => pictures.map(({ file }) => file))];
+  if (!state.photo) throw new Error("Choose a photo first.");
+  if (!chips.chips.length && !$("vocabulary").value) throw new Error("Name at least one thing to find.");
+  const megabytes = files.reduce((sum, file) => sum + file.size, 0) / 1e6;
+  if (limit && megabytes > limit) {
+    throw new Error(`The photo and pictures have ${megabytes.toFixed(1)} MB; at most ${limit} MB can be sent.`);
+  }
+  const form = new FormData();
+  form.append("image", state.photo, state.photo.name);
+  chips.fill(form);
+  form.append("vocabulary", $("vocabulary").value);
+  form.append("unlabelled", $("unlabelled").checked);
+  form.append("refine", $("refine").checked ? $("rounds").value : 0);
+  form.append("prompts", $("prompts").value);
+  return form;
+}
+
+async function run() {
+  if (state.running) return;
+  say("");
+  let form;
+  try {
+    form = question();
+  } catch (error) {
+    complain(error);
+    return;
+  }
+  state.running = new AbortController();
+  busy(true);
+  try {
+    const result = await service.segment(form, state.running.signal, progress);
+    progress({ share: 0.97, words: "Drawing …" });
+    const [photo, indices] = await Promise.all([
+      service.picture(result.id, "photo.jpg"),
+      service.picture(result.id, "index.png"),
+    ]);
+    state.result = result;
+    $("empty").hidden = true;
+    $("why").hidden = true;
+    $("found").hidden = false;
+    await viewer.show(result, photo, indices);
+    legend.show(result);
+    $("look-hint").textContent =
+      `Point at the photo to see a name; click to ask why. Done in ${result.seconds.toFixed(1)} s.`;
+    if (matchMedia("(max-width: 760px)").matches) $("result").scrollIntoView({ block: "start" });
+  } catch (error) {
+    complain(error);
+  } finally {
+    state.running = null;
+    busy(false);
+  }
+}
+
+function busy(on) {
+  $("run").disabled = on;
+  $("cancel").hidden = !on;
+  $("progress").hidden = !on;
+  $("found").classList.toggle("stale", on);
+  if (on) progress({ share: 0, words: "Sending the photo …" });
+}
+
+function progress({ share, words }) {
+  if (share === null) $("bar").removeAttribute("value");
+  else $("bar").value = share;
+  $("progress-words").textContent = words;
+}
+
+async function why(x, y) {
+  try {
+    showWhy($("why"), await service.explain(state.result.id, x, y));
+    if (matchMedia("(max-width: 1180px)").matches) $("why").scrollIntoView({ block: "nearest" });
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function save(name, blob) {
+  const link = element("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+async function savePicture(path, suffix) {
+  try {
+    const stem = state.photo.name.replace(/\.[^.]*$/, "");
+    save(`${stem}-${suffix}.png`, await service.picture(state.result.id, path));
+  } catch (error) {
+    complain(error);
+  }
+}
+
+function saveData() {
+  const stem = state.photo.name.replace(/\.[^.]*$/, "");
+  const text = JSON.stringify(state.result, null, 2);
+  save(`${stem}.json`, new Blob([text], { type: "application/json" }));
+}
+
+async function fileFrom(name) {
+  const blob = await (await fetch(`/static/examples/${name}`)).blob();
+  return new File([blob], name, { type: blob.type });
+}
+
+async function tryExample({ file, classes, shown }) {
+  takePhoto(await fileFrom(file));
+  chips.clear();
+  for (const name of classes) {
+    chips.add(name, await Promise.all((shown?.[name] ?? []).map(fileFrom)));
+  }
+  await run();
+}
+
+async function listExamples() {
+  const examples = await (await fetch("/static/examples/examples.json")).json();
+  for (const example of examples) {
+    const button = element("button");
+    button.type = "button";
+    button.title = `${example.title} (${example.credit})`;
+    button.setAttribute("aria-label", `Try ${example.title}: ${example.classes.join(", ")}`);
+    const image = element("img");
+    image.src = `/static/examples/${example.file}`;
+    image.alt = "";
+    button.append(image);
+    button.addEventListener("click", () => tryExample(example).catch(complain));
+    const item = element("li");
+    item.append(button);
+    $("try").append(item);
+  }
+}
+
+async function meet() {
+  try {
+    const [model] = await service.models();
+    state.limits = model.limits;
+    $("token-row").hidden = true;
+    $("vocabulary").replaceChildren(
+      ...["", ...model.vocabularies].map((name) => new Option(name || "none", name)),
+    );
+  } catch (error) {
+    complain(error);
+  }
+}
+
+$("question").addEventListener("submit", (event) => {
+  event.preventDefault();
+  run();
+});
+$("question").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
+});
+$("cancel").addEventListener("click", () => state.running?.abort());
+$("photo").addEventListener("change", ({ target }) => target.files[0] && takePhoto(target.files[0]));
+$("opacity").addEventListener("input", ({ target }) => viewer.setOpacity(target.value / 100));
+$("save-picture").addEventListener("click", () =>
+  savePicture(`overlay.png?opacity=${$("opacity").value / 100}`, "overlay"),
+);
+$("save-labels").addEventListener("click", () => savePicture("labels.png", "labels"));
+$("save-data").addEventListener("click", saveData);
+$("token").addEventListener("change", ({ target }) => {
+  service.token.set(target.value);
+  say("");
+  meet();
+});
+onDrop($("drop"), ([file]) => takePhoto(file));
+onDrop(document.body, ([file]) => takePhoto(file));
+document.addEventListener("paste", ({ clipboardData }) => {
+  const [file] = clipboardData.files;
+  if (file?.type.startsWith("image/")) takePhoto(file);
+});
+listExamples().catch(complain);
+meet();

@@ -1,0 +1,60 @@
+// Why a pixel got its label, in words and small bars.
+
+import { element } from "./chips.js";
+
+const SPEAKERS = [
+  ["text_prompt", "its name"],
+  ["text_token", "its best word"],
+  ["visual_prompt", "its pictures"],
+  ["visual_token", "their best part"],
+];
+
+/** Fill a panel with an explanation. */
+export function showWhy(panel, explanation) {
+  const { label, winner, runner_up: runnerUp, rival } = explanation;
+  const votes = [winner, runnerUp, rival].filter(Boolean);
+  const loudest = Math.max(0.01, ...votes.flatMap((vote) => SPEAKERS.map(([key]) => vote[key] ?? 0)));
+  panel.replaceChildren(
+    element("h3", "", label === null ? "Why unlabelled here?" : `Why “${label}” here?`),
+    element("p", "hint", inWords(explanation)),
+    ...vote(winner, label === null ? "Best of your names" : "It won", loudest),
+    ...(runnerUp ? vote(runnerUp, "Second", loudest) : []),
+    ...(rival ? vote(rival, "Not among your names", loudest) : []),
+  );
+  panel.hidden = false;
+}
+
+function inWords({ label, winner, runner_up: runnerUp, rival }) {
+  if (label === null) {
+    return rival && rival.score > winner.score
+      ? `“${rival.name}”, which you did not name, fits this place better than anything that you did.`
+      : "Nothing that you named is sure enough of this place.";
+  }
+  const name = loudest(winner, ["text_prompt", "text_token"]);
+  const pictures = loudest(winner, ["visual_prompt", "visual_token"]);
+  const speaker =
+    pictures === null ? "Only its name spoke for it." :
+    name > pictures ? "Its name spoke loudest for it." : "Its pictures spoke loudest for it.";
+  const close = runnerUp && winner.score - runnerUp.score < 0.1 ? ` “${runnerUp.name}” was close.` : "";
+  return speaker + close;
+}
+
+const loudest = (vote, keys) => {
+  const heard = keys.map((key) => vote[key]).filter((value) => value !== null);
+  return heard.length ? Math.max(...heard) : null;
+};
+
+function vote(entry, role, loudestOfAll) {
+  const title = element("h4", "", `${role}: ${entry.name}`);
+  title.append(element("span", "score", `score ${entry.score.toFixed(2)}`));
+  const list = element("dl");
+  for (const [key, words] of SPEAKERS) {
+    if (entry[key] === null) continue;
+    const meter = element("dd", "meter");
+    const filled = element("span");
+    filled.style.width = `${(100 * Math.max(0, entry[key])) / loudestOfAll}%`;
+    meter.append(filled);
+    list.append(element("dt", "", words), meter, element("dd", "number", entry[key].toFixed(2)));
+  }
+  return [title, list];
+}
