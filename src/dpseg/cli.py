@@ -17,6 +17,7 @@ import typer
 
 from dpseg import __version__
 from dpseg.commands import data
+from dpseg.commands.serve import serve
 from dpseg.errors import DPSegError, ImageError, PromptError
 
 if TYPE_CHECKING:
@@ -166,6 +167,7 @@ def models(
         typer.echo(f"{record['name']}  {record['source']}{size}")
 
 
+app.command()(serve)
 app.add_typer(data.app, name="data")
 
 
