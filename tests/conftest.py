@@ -49,3 +49,26 @@ def lite_model():
     for layer in (model.network.decoder.predict, *model.network.decoder.heads):
         torch.nn.init.normal_(layer.weight, std=0.3)
     return model
+
+
+@pytest.fixture(scope="session")
+def clip_config():
+    """The settings of a DPSeg on a tiny ConvNeXt with random weights."""
+    import sed_reference as tiny
+    from dpseg.config import ClipConfig
+
+    return ClipConfig(
+        name="dpseg-tiny",
+        clip="convnext_tiny",
+        pretrained=None,
+        architecture=tiny.ARCHITECTURE,
+        templates=("{}", "a photo of a {}.", "the {}"),
+        widths=tiny.WIDTHS,
+        projections=tiny.PROJECTIONS,
+        image_size=64,
+    )
+
+
+@pytest.fixture(scope="session")
+def sed_config(clip_config):
+    return clip_config.model_copy(update={"name": "sed-tiny", "network": "sed"})

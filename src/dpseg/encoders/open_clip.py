@@ -161,6 +161,13 @@ def published_weights(name: str) -> list[str] | None:
     return tags
 
 
+def joint_dimension(name: str, architecture: Mapping[str, Any] | None = None) -> int:
+    """Tell D of a model's joint space without making the model."""
+    open_clip = require_extra("open_clip", EXTRA)
+    config = {**open_clip.get_model_config(name), **(architecture or {})}
+    return int(config["embed_dim"])
+
+
 def _is_convnext(open_clip: ModuleType, name: str) -> bool:
     config = open_clip.get_model_config(name) or {}
     return "convnext" in config.get("vision_cfg", {}).get("timm_model_name", "")
