@@ -26,4 +26,6 @@ def surviving_classes(logits: Tensor, keep: int) -> Tensor:
     # Without a branch on K, so that an exported graph rejects for any number of classes.
     best = logits.topk(torch.sym_min(keep, classes), dim=1).indices
     alive = torch.zeros(classes, dtype=torch.bool, device=logits.device)
-    return alive.index_fill(0, best.flatten(), True).nonzero()[:, 0]
+    survivors = alive.index_fill(0, best.flatten(), True).nonzero()[:, 0]
+    torch._check(survivors.shape[0] > 0)  # an exporter cannot know
+    return survivors
