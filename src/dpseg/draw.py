@@ -6,7 +6,7 @@ ones reduced, and the legend stands below the photo at a size that can be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -85,7 +85,7 @@ def overlay(
     Returns:
         An RGB picture of its own size.
     """
-    shown = Image.fromarray(_painted(photo, labels, palette(max(1, len(areas))), opacity=opacity))
+    shown = Image.fromarray(painted(photo, labels, palette(max(1, len(areas))), opacity=opacity))
     width = max(shown.width, MINIMUM_WIDTH)
     legend = _legend(areas, width)
     canvas = Image.new("RGB", (width, shown.height + legend.height), _BACKGROUND)
@@ -94,9 +94,20 @@ def overlay(
     return canvas
 
 
-def _painted(
-    photo: ImageArray, labels: LabelArray, colours: ImageArray, *, opacity: float
+def painted(
+    photo: ImageArray, labels: LabelArray, colours: ImageArray, *, opacity: float = 0.5
 ) -> ImageArray:
+    """Lay colours and outlines over the photo, at a size to look at that its own size sets.
+
+    Args:
+        photo: H W 3.
+        labels: index into `colours`, -1 for unlabelled, H W.
+        colours: RGB, K 3.
+        opacity: of the colours, in [0, 1].
+
+    Returns:
+        RGB of its own height and width.
+    """
     height, width = labels.shape
     scale = min(max(1.0, SHOWN_SIDES[0] / max(height, width)), SHOWN_SIDES[1] / max(height, width))
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
@@ -129,8 +140,7 @@ def _edges(labels: npt.NDArray[np.int32], thickness: int) -> npt.NDArray[np.bool
 
 
 def _legend(areas: Mapping[str, float], width: int) -> Image.Image:
-    """Draw colour chips with names and areas, largest first, in as many lines as needed."""
-    font = _font(" ".join(areas))
+    """Name the classes that are there with their areas, largest first."""
     colours = palette(max(1, len(areas)))
     present = sorted(
         ((share, index, name) for index, (name, share) in enumerate(areas.items()) if share > 0),
@@ -141,12 +151,36 @@ def _legend(areas: Mapping[str, float], width: int) -> Image.Image:
     rest = 1 - sum(areas.values())
     notes = [f"and {hidden} more"] if hidden > 0 else []
     notes += [f"unlabelled {percent(rest)}"] if rest > 5e-4 else []
+    return _chips(entries[:LEGEND_ENTRIES], notes, width)
 
+
+def colour_key(names: Sequence[str], width: int) -> Image.Image:
+    """Name the colours of all classes, whether they are there or not: the same for every frame.
+
+    Args:
+        names: by index into the palette.
+        width: of the picture.
+
+    Returns:
+        An RGB picture as high as needed.
+    """
+    colours = palette(max(1, len(names)))
+    entries = [(colours[index], _shortened(name), "") for index, name in enumerate(names)]
+    hidden = len(entries) - LEGEND_ENTRIES
+    return _chips(entries[:LEGEND_ENTRIES], [f"and {hidden} more"] if hidden > 0 else [], width)
+
+
+def _chips(
+    entries: Sequence[tuple[npt.NDArray[np.uint8], str, str]], notes: Sequence[str], width: int
+) -> Image.Image:
+    """Draw colour chips with names and shares, then notes, in as many lines as needed."""
+    font = _font(" ".join(name for _, name, _ in entries))
     chip, line = _FONT_SIZE - 3, _FONT_SIZE + 13
     placed: list[tuple[int, int, tuple[npt.NDArray[np.uint8] | None, str, str]]] = []
     left, top = _MARGIN, _MARGIN
-    for entry in [*entries[:LEGEND_ENTRIES], *((None, note, "") for note in notes)]:
-        length = round(font.getlength(f"{entry[1]} {entry[2]}")) + (chip + 8 if entry[2] else 0)
+    for entry in [*entries, *((None, note, "") for note in notes)]:
+        has_chip = entry[0] is not None
+        length = round(font.getlength(f"{entry[1]} {entry[2]}")) + (chip + 8 if has_chip else 0)
         if left > _MARGIN and left + length > width - _MARGIN:
             left, top = _MARGIN, top + line
         placed.append((left, top, entry))

@@ -7,7 +7,7 @@ does not know which engine runs the model.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, overload
 
@@ -28,6 +28,36 @@ from dpseg.vocabulary import ClassEntry, Vocabulary
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]]"
+
+
+class Finder:
+    """A question whose prompts are encoded: call it with one photo after the other.
+
+    `Segmenter.prepare` makes it.
+    """
+
+    def __init__(self, pipeline: Pipeline, question: Question) -> None:
+        self._pipeline = pipeline
+        self._question = question
+        self._ontology = pipeline.ontology(question)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that are looked for."""
+        return tuple(self._question.vocabulary.names)
+
+    @property
+    def unlabelled(self) -> bool:
+        """Whether pixels may stay without a label."""
+        return self._question.unlabelled
+
+    def __call__(self, photo: PhotoLike) -> Segmentation:
+        """Segment a photo.
+
+        Raises:
+            ImageError: the photo cannot be used.
+        """
+        return self._pipeline.answer(load_photo(photo), self._question, self._ontology)
 
 
 class Segmenter:
@@ -160,13 +190,13 @@ class Segmenter:
         refine_mode: RefineMode = "pool",
         unlabelled: bool = True,
         prompts: PromptKind = "dual",
-    ) -> Callable[[PhotoLike], Segmentation]:
+    ) -> Finder:
         """Encode the prompts once, for any number of photos that come one by one.
 
         Takes what a call takes, but for the photo, and raises what a call raises for it.
 
         Returns:
-            A function from a photo to its result; it raises `ImageError`.
+            A function from a photo to its result.
         """
         if refine < 0:
             raise PromptError(f"refine is {refine}; 0 or more rounds are possible.")
@@ -181,8 +211,7 @@ class Segmenter:
             unlabelled=unlabelled,
             prompts=prompts,
         )
-        ontology = self._pipeline.ontology(question)
-        return lambda photo: self._pipeline.answer(load_photo(photo), question, ontology)
+        return Finder(self._pipeline, question)
 
     def label(
         self, scores: FloatArray, photo_hw: tuple[int, int], *, given: int, unlabelled: bool = True
