@@ -1,0 +1,1 @@
+"""Maps: georeferenced and very large pictures, read and written in windows."""

@@ -1,0 +1,201 @@
+"""Reading a map: which bands are shown, how their values become 8 bits, one window at a time."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
+
+from dpseg.errors import ImageError, require_extra
+from dpseg.geo.rules import MapRules
+from dpseg.photo import MAX_PIXELS
+from dpseg.runtime import BoolArray, ImageArray
+
+#: Megabytes of decoded blocks that GDAL keeps; its own choice grows with the machine.
+_CACHE_MEGABYTES = 128
+#: Side of the reduced copy from which the range of values is read.
+_SAMPLE_SIDE = 1024
+_PERCENTILES = (2, 98)
+
+_WIDTH, _HEIGHT, _SAMPLES, _BIG_TIFF = 256, 257, 277, 43
+_GEO_TAGS = frozenset({33550, 33922, 34264, 34735})  # pixel scale, tie points, matrix, keys
+_MOST_PHOTO_BANDS = 4
+
+
+def is_map(path: Path) -> bool:
+    """Tell whether a file is a TIFF that `load_photo` is not made for.
+
+    It is one if it is georeferenced, has more bands than a photo, or more pixels than are read at
+    once. Needs no map library.
+    """
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return False
+    try:
+        with path.open("rb") as file:
+            header = file.read(8)
+            header += file.read(8) if header[2:3] == bytes([_BIG_TIFF]) else b""
+            tags = ImageFileDirectory_v2(header)
+            file.seek(tags.next)
+            tags.load(file)
+            pixels = int(tags.get(_WIDTH, 0)) * int(tags.get(_HEIGHT, 0))
+            return bool(
+                _GEO_TAGS & tags.keys()
+                or int(tags.get(_SAMPLES, 1)) > _MOST_PHOTO_BANDS
+                or pixels > MAX_PIXELS
+            )
+    except (OSError, SyntaxError, ValueError, TypeError, struct.error):
+        return False  # whatever it is, load_photo has an error for it
+
+
+@contextmanager
+def open_map(path: Path) -> Iterator[Any]:
+    """Open a map for reading, with a bound on what the map library keeps in memory.
+
+    Yields:
+        A rasterio dataset.
+
+    Raises:
+        MissingExtraError: rasterio is not installed.
+        ImageError: the file is missing, or is no map.
+    """
+    rasterio = require_extra("rasterio", "geo")
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MEGABYTES):
+        with _reading(str(path)):
+            dataset = rasterio.open(path)
+        with dataset:
+            yield dataset
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How a map becomes a photo.
+
+    Attributes:
+        bands: numbers of three bands, or of one that is grey or an index into `colours`.
+        low: values that become 0, one a band.
+        high: values that become 255, one a band.
+        colours: RGB of each value of a band with a colour table, N 3; or None.
+    """
+
+    bands: tuple[int, ...]
+    low: npt.NDArray[np.float32]
+    high: npt.NDArray[np.float32]
+    colours: ImageArray | None = None
+
+    @classmethod
+    def of(cls, dataset: Any, rules: MapRules) -> Look:
+        """Choose bands and range of values.
+
+        Args:
+            dataset: an open rasterio dataset.
+            rules: what the user chose.
+
+        Returns:
+            The look, the same for all windows of the map.
+
+        Raises:
+            ImageError: the map lacks a chosen band, holds complex numbers, or cannot be read.
+        """
+        bands = rules.bands or _colour_bands(dataset)
+        if max(bands) > dataset.count:
+            raise ImageError(
+                f"{dataset.name} has {dataset.count} bands; band {max(bands)} is none."
+            )
+        kinds = {np.dtype(dataset.dtypes[band - 1]) for band in bands}
+        if any(kind.kind == "c" for kind in kinds):
+            raise ImageError(f"{dataset.name} holds complex numbers; those cannot be shown.")
+        if len(bands) == 1 and dataset.colorinterp[bands[0] - 1].name == "palette":
+            return cls(bands, *_all_the_same(0, 255, 1), _colour_table(dataset, bands[0]))
+        if rules.value_range:
+            return cls(bands, *_all_the_same(*rules.value_range, len(bands)))
+        if kinds == {np.dtype(np.uint8)}:
+            return cls(bands, *_all_the_same(0, 255, len(bands)))
+        return cls(bands, *_percentiles(dataset, bands))
+
+    def read(
+        self, dataset: Any, window: Any = None, shape_hw: tuple[int, int] | None = None
+    ) -> tuple[ImageArray, BoolArray]:
+        """Read a part of the map as a photo.
+
+        Args:
+            dataset: an open rasterio dataset.
+            window: a rasterio window; None is the whole map.
+            shape_hw: size to read it at; None is its own.
+
+        Returns:
+            The photo, H W 3, with the mean colour where there is no data; and where there is data,
+            H W.
+
+        Raises:
+            ImageError: the file is damaged.
+        """
+        shape = None if shape_hw is None else (len(self.bands), *shape_hw)
+        with _reading(dataset.name):
+            valid: BoolArray = dataset.dataset_mask(window=window, out_shape=shape_hw) > 0
+            values = dataset.read(self.bands, window=window, out_shape=shape)  # bands H W
+        if self.colours is not None:
+            photo = self.colours[values[0]]
+        else:
+            valid &= np.isfinite(values).all(axis=0)
+            low, high = self.low[:, None, None], self.high[:, None, None]
+            scaled = np.clip((values - low) * (255 / (high - low)), 0, 255)
+            rounded = np.round(np.where(valid, scaled, 0)).astype(np.uint8)
+            photo = np.broadcast_to(rounded, (3, *valid.shape)).transpose(1, 2, 0).copy()
+        if valid.any() and not valid.all():
+            photo[~valid] = photo[valid].mean(axis=0).astype(np.uint8)
+        return photo, valid
+
+
+def _colour_bands(dataset: Any) -> tuple[int, ...]:
+    """Find red, green and blue, as the file marks them or by their order."""
+    marked = {colour.name: number for number, colour in enumerate(dataset.colorinterp, 1)}
+    if {"red", "green", "blue"} <= marked.keys():
+        return marked["red"], marked["green"], marked["blue"]
+    return (1, 2, 3) if dataset.count >= 3 else (1,)
+
+
+def _colour_table(dataset: Any, band: int) -> ImageArray:
+    entries = dataset.colormap(band)
+    table = np.zeros((max(entries) + 1, 3), np.uint8)
+    for value, colour in entries.items():
+        table[value] = colour[:3]
+    return table
+
+
+def _all_the_same(
+    low: float, high: float, bands: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    return np.full(bands, low, np.float32), np.full(bands, high, np.float32)
+
+
+def _percentiles(
+    dataset: Any, bands: tuple[int, ...]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Take each band's range without its tails from a reduced copy, as map viewers do."""
+    scale = min(1.0, _SAMPLE_SIDE / max(dataset.height, dataset.width))
+    shape_hw = (max(1, round(dataset.height * scale)), max(1, round(dataset.width * scale)))
+    with _reading(dataset.name):
+        values = dataset.read(bands, out_shape=(len(bands), *shape_hw)).astype(np.float32)
+        valid = dataset.dataset_mask(out_shape=shape_hw) > 0
+    valid &= np.isfinite(values).all(axis=0)
+    if not valid.any():
+        return _all_the_same(0, 1, len(bands))
+    low, high = np.percentile(values[:, valid], _PERCENTILES, axis=1).astype(np.float32)
+    return low, np.where(high > low, high, low + 1)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Tell the map library's errors from those of writing: it raises the same for both."""
+    errors = require_extra("rasterio.errors", "geo")
+    try:
+        yield
+    except errors.RasterioError as error:
+        raise ImageError(f"{name} cannot be read: {' '.join(str(error).split())}.") from error
