@@ -10,7 +10,8 @@ from PIL import Image
 from colour_runtime import COLOURS
 from common_words import CommonWords
 from dpseg import DPSegError, Segmenter, __version__
-from dpseg.cli import find_photos, main, output_folders
+from dpseg.batch.folder import find_photos, make_tasks
+from dpseg.cli import main
 from dpseg.errors import ImageError
 from dpseg.prompts.cache import PromptCache
 
@@ -129,8 +130,8 @@ def test_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_namesakes_get_folders_of_their_own() -> None:
     paths = [Path("a/x.jpg"), Path("b/x.jpg"), Path("b/X.png"), Path("x-2.jpg")]
-    folders = list(output_folders(paths, Path("o")).values())
-    assert len({str(folder).lower() for folder in folders}) == 4
+    tasks = make_tasks(paths, Path("o"))
+    assert len({str(task.folder).lower() for task in tasks}) == 4
 
 
 def test_a_file_with_glob_characters_is_a_file(tmp_path: Path) -> None:

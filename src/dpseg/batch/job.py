@@ -1,0 +1,108 @@
+"""What is asked of every file of a run, and a key that tells whether a file's answer is still good.
+
+A `Job` is plain data, so that it can be sent to another process or machine. Its key covers all that
+an answer depends on but the file itself: model, names, example pictures, options, release.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dpseg import __version__
+from dpseg.errors import ImageError, PromptError
+from dpseg.geo.rules import MapRules
+from dpseg.prompts.cache import hash_arrays
+from dpseg.prompts.examples import PictureLike, load_example
+from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.refine import RefineMode
+from dpseg.segmenter import Classes, Finder, Segmenter
+from dpseg.vocabulary import Vocabulary
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What is asked of every file; the first seven are as in `Segmenter.__call__`.
+
+    Attributes:
+        classes: what to look for.
+        examples: pictures of a class, by its name.
+        refine: rounds of refinement.
+        refine_mode: how refinement reads the photo again.
+        unlabelled: leave pixels without a label where no name convinces.
+        prompts: names, pictures, or both.
+        model: a preset's name, a folder or a hub id.
+        overlay: write a picture to look at, too.
+        maps: how maps are read and what is written of them.
+        smooth: share of the past in a video's scores, in [0, 1).
+    """
+
+    classes: Classes
+    examples: Mapping[str, Sequence[PictureLike]] = field(default_factory=dict)
+    refine: int = 0
+    refine_mode: RefineMode = "pool"
+    unlabelled: bool = True
+    prompts: PromptKind = "dual"
+    model: str = "dpseg-lite"
+    overlay: bool = True
+    maps: MapRules = field(default_factory=MapRules)
+    smooth: float = 0.0
+
+    def prepare(self, segmenter: Segmenter) -> Finder:
+        """Encode the prompts; see `Segmenter.prepare`."""
+        return segmenter.prepare(
+            self.classes,
+            examples=self.examples,
+            refine=self.refine,
+            refine_mode=self.refine_mode,
+            unlabelled=self.unlabelled,
+            prompts=self.prompts,
+        )
+
+    def key(self) -> str:
+        """Hash everything that an answer depends on, but for the file.
+
+        Returns:
+            Hexadecimal digits.
+
+        Raises:
+            CheckpointError: there is no such model.
+            PromptError: an example picture cannot be read.
+        """
+        from dpseg.weights import model_files
+
+        parts: list[Any] = [
+            __version__,
+            [asdict(entry) for entry in Vocabulary.of(self.classes)] if self.classes else [],
+            [[name, _digests(name, pictures)] for name, pictures in self.examples.items()],
+            [self.refine, self.refine_mode, self.unlabelled, self.prompts],
+            [self.overlay, asdict(self.maps), self.smooth],
+            [[path.name, hash_file(path)] for path in model_files(self.model)] or self.model,
+        ]
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def hash_file(path: Path, start: str = "") -> str:
+    """Hash a file's content, behind some text, block by block.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256(start.encode())
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _digests(name: str, pictures: Sequence[PictureLike]) -> list[str]:
+    try:
+        return [hash_arrays(*load_example(picture)) for picture in pictures]
+    except ImageError as error:
+        raise PromptError(f"an example of {name!r}: {error}") from error

@@ -1,0 +1,123 @@
+"""The same job on a cluster: Ray Data hands the files to workers on any number of machines.
+
+A worker is the one of `batch/work.py`, held by a Ray actor. An actor that dies is started again and
+its files are tried again; those that it had finished are recognised by their key. Files and results
+are paths, so all machines must see the same folders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dpseg.batch.job import Job
+from dpseg.batch.work import Outcome, Progress, Task, Worker, load_model
+from dpseg.errors import WorkerError, require_extra
+from dpseg.segmenter import Segmenter
+
+#: Files that are handed out together: fewer make more traffic, more are lost with a worker.
+_BLOCK_FILES = 8
+#: How often Ray starts a worker again, and how often it tries a block of files again.
+_RESTARTS, _RETRIES = -1, 5
+
+
+class _RayWorker:
+    """A `Worker` that takes and gives rows of Ray Data."""
+
+    def __init__(self, make_worker: Callable[[], Worker]) -> None:
+        self._worker = make_worker()
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        outcome = self._worker(Task(Path(row["path"]), Path(row["folder"])))
+        return {
+            "path": row["path"],
+            "folder": row["folder"],
+            "skipped": outcome.skipped,
+            "error": outcome.error or "",
+            "fatal": outcome.fatal,
+            "trace": outcome.trace or "",
+        }
+
+
+def run_ray(
+    job: Job,
+    tasks: Sequence[Task],
+    *,
+    workers: int = 1,
+    address: str | None = None,
+    again: bool = False,
+    load: Callable[[str], Segmenter] = load_model,
+    progress: Progress | None = None,
+) -> Iterator[Outcome]:
+    """Segment files on a Ray cluster.
+
+    Args:
+        job: what is asked of every file.
+        tasks: files, and folders for their results, as all machines see them.
+        workers: actors, each with a model of its own.
+        address: of a running cluster, such as `ray://head:10001`; None starts Ray on this machine,
+            or uses the cluster that this process or `$RAY_ADDRESS` belongs to.
+        again: segment files anew whose answer is there.
+        load: gives the segmenter of a model's name; must be importable on all machines.
+        progress: not told of anything; here for the engines to be called alike.
+
+    Yields:
+        One outcome a task, as they come.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        CheckpointError: there is no such model.
+        PromptError: an example picture cannot be read.
+        WorkerError: there is no such cluster, or workers died again and again.
+    """
+    ray = require_extra("ray", "ray")
+    require_extra("ray.data", "ray")
+    make_worker = partial(Worker, job, job.key(), again=again, load=load)
+    rows = [{"path": str(task.path.absolute()), "folder": str(task.folder.absolute())}
+            for task in tasks]  # fmt: skip
+    started = _connect(ray, address)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    try:
+        outcomes = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _BLOCK_FILES)).map(
+            _RayWorker,
+            fn_constructor_kwargs={"make_worker": make_worker},
+            compute=ray.data.ActorPoolStrategy(size=workers),
+            max_restarts=_RESTARTS,
+            max_task_retries=_RETRIES,
+        )
+        by_path = dict(zip((row["path"] for row in rows), tasks, strict=True))
+        for row in outcomes.iter_rows():
+            yield _outcome(row, by_path[row["path"]])
+    except ray.exceptions.RayError as error:
+        raise WorkerError(
+            f"Ray gave up: {str(error).splitlines()[0]} Run the command again to go on from here."
+        ) from error
+    finally:
+        if started:
+            ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None) -> bool:
+    """Join or start a cluster; tell whether it was done here."""
+    if ray.is_initialized():
+        return False
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        told = " ".join(str(error).split())
+        raise WorkerError(f"the Ray cluster {address!r} cannot be reached: {told}") from error
+    return True
+
+
+def _outcome(row: Mapping[str, Any], task: Task) -> Outcome:
+    return Outcome(
+        task.path,
+        task.folder,
+        skipped=row["skipped"],
+        error=row["error"] or None,
+        fatal=row["fatal"],
+        trace=row["trace"] or None,
+    )

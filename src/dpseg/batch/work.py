@@ -1,0 +1,168 @@
+"""One file after the other: what every worker does, in whichever process or machine it runs.
+
+A worker loads the model when a file first needs it, so that a run which finds everything done
+loads nothing. A file whose answer is there, under the same key, is left alone.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from dpseg.batch.job import Job, hash_file
+from dpseg.errors import DPSegError, ImageError, MissingExtraError
+from dpseg.geo.raster import is_map
+from dpseg.geo.segment import segment_map
+from dpseg.segmenter import Finder, Segmenter
+from dpseg.video.segment import segment_video
+from dpseg.video.streams import is_video
+
+RESULT_FILE = "result.json"
+
+#: Told how much of how much of one file is done; both in the same unit.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A file, and the folder for what is found in it."""
+
+    path: Path
+    folder: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        path: the file.
+        folder: where its results are, if there are any.
+        skipped: they were there already.
+        error: what was wrong with the file, on one line; None if nothing was.
+        fatal: the error is not the file's: no other file would fare better.
+        trace: where an error arose that dpseg did not raise on purpose.
+    """
+
+    path: Path
+    folder: Path
+    skipped: bool = False
+    error: str | None = None
+    fatal: bool = False
+    trace: str | None = None
+
+
+def load_model(model: str) -> Segmenter:
+    """Load a model by name; see `Segmenter.from_pretrained`."""
+    return Segmenter.from_pretrained(model)
+
+
+class Worker:
+    """Segments files.
+
+    Args:
+        job: what is asked of every file.
+        key: the job's key.
+        again: segment files anew whose answer is there.
+        load: gives the segmenter of a model's name.
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        key: str,
+        *,
+        again: bool = False,
+        load: Callable[[str], Segmenter] = load_model,
+    ) -> None:
+        self._job = job
+        self._key = key
+        self._again = again
+        self._load = load
+
+    @cached_property
+    def _segmenter(self) -> Segmenter:
+        return self._load(self._job.model)
+
+    @cached_property
+    def _find(self) -> Finder:
+        return self._job.prepare(self._segmenter)
+
+    def __call__(self, task: Task, progress: Progress | None = None) -> Outcome:
+        """Segment one file; what goes wrong is told, not raised."""
+        done = Outcome(task.path, task.folder)
+        try:
+            key = _key_of(task.path, self._key)
+            if not self._again and _is_done(task.folder, key):
+                return replace(done, skipped=True)
+            self._segment(
+                task, {"photo": str(task.path.absolute()), "key": key}, progress or _silent
+            )
+        except (ImageError, MissingExtraError) as error:
+            return replace(done, error=_one_line(error))
+        except DPSegError as error:
+            return replace(done, error=_one_line(error), fatal=True)
+        except Exception as error:
+            told = f"{task.path}: unexpected {type(error).__name__}: {_one_line(error)}"
+            return replace(done, error=told, trace=traceback.format_exc())
+        return done
+
+    def _segment(self, task: Task, origin: dict[str, str], progress: Progress) -> None:
+        job = self._job
+        if is_video(task.path):
+            segment_video(
+                self._segmenter,
+                self._find,
+                task.path,
+                task.folder,
+                smooth=job.smooth,
+                overlay=job.overlay,
+                settings=origin,
+                progress=progress,
+            )
+        elif is_map(task.path):
+            segment_map(
+                self._find,
+                task.path,
+                task.folder,
+                rules=job.maps,
+                overlay=job.overlay,
+                settings=origin,
+                progress=progress,
+            )
+        else:
+            result = self._find(task.path)
+            result = replace(result, settings={**result.settings, **origin})
+            result.save(task.folder, overlay=job.overlay)
+
+
+def _key_of(path: Path, job_key: str) -> str:
+    try:
+        return hash_file(path, job_key)
+    except FileNotFoundError as error:
+        raise ImageError(f"{path} does not exist.") from error
+    except IsADirectoryError as error:
+        raise ImageError(f"{path} is a folder; a photo was expected.") from error
+    except OSError as error:
+        raise ImageError(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+def _is_done(folder: Path, key: str) -> bool:
+    """Tell whether a folder holds the answer of that key; `result.json` is its last file."""
+    try:
+        record = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
+        return bool(record["settings"]["key"] == key)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _silent(done: int, total: int) -> None:
+    pass
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())

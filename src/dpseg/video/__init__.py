@@ -1,0 +1,1 @@
+"""Videos: frame by frame with one set of prompts, and on wish calmer from frame to frame."""
