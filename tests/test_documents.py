@@ -4,16 +4,19 @@
 `benchmarks/quality.py` runs whole, on tiny made-up sets with a random model. Two stop short:
 `dpseg train` after reading its recipe, because the rest takes hours, and `benchmarks/latency.py`
 after reading its options. `make` and `pip` lines must name targets and extras that exist.
+`dpseg serve` listens on a free port, and `curl` asks there.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import runpy
 import shlex
+import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +24,7 @@ import pytest
 import torch
 from PIL import Image
 
+import dpseg.serve.server
 import dpseg.train.lite
 import dpseg.weights
 from common_words import CommonWords
@@ -31,8 +35,10 @@ from dpseg.errors import CheckpointError
 from dpseg.lite_model import LiteModel
 from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.visual import ExemplarSource
+from dpseg.serve import ServeSettings
 from dpseg.torch_runtime import TorchRuntime
 from dpseg.vocabulary import Vocabulary
+from serving import listening
 
 ROOT = Path(__file__).parents[1]
 GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
@@ -53,8 +59,21 @@ class Words:
         return whole, whole[:, None], torch.ones(len(sentences), 1, dtype=torch.bool)
 
 
+class Servers(contextlib.ExitStack):
+    """The servers that a document starts; `curl` asks the last one."""
+
+    address = ""
+
+    def start(self, model: str, settings: ServeSettings) -> None:
+        segmenter = dpseg.Segmenter.from_pretrained(model)
+        self.address = self.enter_context(listening(segmenter, settings))
+
+
+SERVERS = Servers()
+
+
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that looks like the repository, with data, runs and pictures beside it."""
     for name in ("examples", "recipes", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -73,7 +92,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         return (CommonWords(), None) if known else load_runtime(name)
 
     monkeypatch.setattr(dpseg.weights, "load_runtime", load)
-    return tmp_path
+    monkeypatch.setattr(dpseg.serve.server, "run", SERVERS.start)
+    with SERVERS:
+        yield tmp_path
 
 
 def make_set(root: Path) -> None:
@@ -148,7 +169,13 @@ def bank_of(runtime: TorchRuntime) -> PromptBank:
     return build_bank(runtime, vocabulary, ExemplarSource(runtime, shown).prompts_for(vocabulary))
 
 
+def run_curl(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
+    here = [argument.replace("http://localhost:8000", SERVERS.address) for argument in arguments]
+    subprocess.run(["curl", "--silent", "--show-error", *here], check=True, capture_output=True)
+
+
 RUNNERS: dict[str, Callable[[Sequence[str], pytest.MonkeyPatch], None]] = {
+    "curl": run_curl,
     "dpseg": run_dpseg,
     "make": run_make,
     "pip": run_pip,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import signal
 import socket
 import sys
 
@@ -22,6 +23,7 @@ _KEEP_ALIVE_SECONDS = 20
 
 def run(model: str, settings: ServeSettings) -> None:
     """Serve until told to stop; see `dpseg.serve.serve`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # to end is no failure
     listener = _bind(settings)
     try:
         segmenter = Segmenter.from_pretrained(model)

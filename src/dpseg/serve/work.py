@@ -93,11 +93,13 @@ class WorkQueue:
             ServiceBusyError: too many calls wait.
             OverdueError: the time was over before the call was.
         """
-        answer = asyncio.wrap_future(self._submit(call, ticket))
+        future = self._submit(call, ticket)
+        answer = asyncio.wrap_future(future)
         try:
             done, _ = await asyncio.wait({answer}, timeout=self._seconds)
         finally:
-            answer.cancel()  # takes a waiting call out of the line; nothing to a finished one
+            future.cancel()  # takes a waiting call out of the line; nothing to others
+            answer.cancel()
         if not done:
             raise OverdueError(
                 f"no answer within {self._seconds:g} seconds; try again, or with a smaller photo."

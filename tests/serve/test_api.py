@@ -1,0 +1,281 @@
+"""The REST interface of a real server: answers equal the `Segmenter`'s, errors are in words."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Callable
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from pycocotools import mask as coco
+
+from colour_runtime import paint
+from dpseg import Segmenter
+from dpseg.draw import palette
+from dpseg.serve.logs import JsonFormatter
+from dpseg.vocabulary import builtin_names
+from serving import PHOTO, ask, complaint, png
+
+TOKEN = "a-token-of-some-length"
+
+
+def picture(answer: httpx.Response) -> Image.Image:
+    assert answer.status_code == 200, answer.text
+    return Image.open(io.BytesIO(answer.content))
+
+
+def test_the_answer_is_the_segmenters(client: httpx.Client, segmenter: Segmenter) -> None:
+    expected = segmenter(PHOTO, "red, blue")
+    answer = ask(client).json()
+    assert (answer["width"], answer["height"]) == (96, 96)
+    assert [entry["name"] for entry in answer["classes"]] == ["red", "blue"]
+    for index, entry in enumerate(answer["classes"]):
+        np.testing.assert_array_equal(coco.decode(entry["rle"]), expected.labels == index)
+        assert entry["colour"] == "#{:02x}{:02x}{:02x}".format(*palette(2)[index])
+    assert answer["unlabelled_area"] == pytest.approx(expected.unlabelled_area)
+    assert 0.2 < answer["classes"][0]["area"] < 0.3
+
+
+def test_pictures_of_a_result_hold_its_labels(client: httpx.Client, segmenter: Segmenter) -> None:
+    expected = segmenter(PHOTO, "red, blue").labels
+    key = ask(client).json()["id"]
+    labels = np.asarray(picture(client.get(f"/v1/results/{key}/labels.png")))
+    np.testing.assert_array_equal(labels, np.where(expected < 0, 255, expected))
+    index = np.asarray(picture(client.get(f"/v1/results/{key}/index.png"))).astype(int)
+    np.testing.assert_array_equal(index[..., 0] + 256 * index[..., 1] - 1, expected)
+    small = picture(client.get(f"/v1/results/{key}/index.png", params={"side": 24}))
+    assert (
+        small.size == picture(client.get(f"/v1/results/{key}/photo.jpg?side=24")).size == (24, 24)
+    )
+    photo = np.asarray(picture(client.get(f"/v1/results/{key}/photo.jpg"))).astype(int)
+    assert abs(photo[10:40, 10:40] - PHOTO[10:40, 10:40]).mean() < 6
+    faint, strong = (
+        np.asarray(picture(client.get(f"/v1/results/{key}/overlay.png?opacity={opacity}")))
+        for opacity in (0, 1)
+    )
+    assert faint.shape == strong.shape
+    assert (faint != strong).any()
+
+
+def test_more_than_255_classes_keep_their_indices(client: httpx.Client) -> None:
+    names = [f"thing{number}" for number in range(300)]
+    answer = ask(client, ",".join([*names, "red"]), unlabelled="false")
+    index = np.asarray(picture(client.get(f"/v1/results/{answer.json()['id']}/index.png")))
+    assert index[20, 20].astype(int) @ (1, 256, 0) == 301
+
+
+def test_a_picture_can_be_the_answer(client: httpx.Client, segmenter: Segmenter) -> None:
+    answer = ask(client, params={"answer": "labels"})
+    expected = segmenter(PHOTO, "red, blue").labels
+    np.testing.assert_array_equal(
+        np.asarray(picture(answer)), np.where(expected < 0, 255, expected)
+    )
+    key = answer.headers["x-result-id"]
+    shown = picture(ask(client, params={"answer": "overlay"}))
+    assert shown.mode == "RGB"
+    assert client.get(f"/v1/results/{key}/explain?x=3&y=4").status_code == 200
+
+
+def test_why_is_the_segmenters(client: httpx.Client, segmenter: Segmenter) -> None:
+    key = ask(client).json()["id"]
+    told = client.get(f"/v1/results/{key}/explain", params={"x": 12, "y": 30}).json()
+    expected = segmenter(PHOTO, "red, blue").explain(12, 30)
+    assert told["label"] == expected.label == "red"
+    assert told["winner"]["text_prompt"] == pytest.approx(expected.winner.text_prompt, abs=1e-3)
+    assert told["runner_up"]["name"] == "blue"
+    assert told["winner"]["visual_prompt"] is None
+
+
+def test_examples_with_masks_speak_for_a_name(client: httpx.Client, segmenter: Segmenter) -> None:
+    shown, mask = paint(("blue", 0, 96, 0, 48)), np.zeros((96, 96), np.uint8)
+    mask[:, :48] = 255
+    files = [("examples", ("a.png", png(shown))), ("example_masks", ("m.png", png(mask)))]
+    fields = {"example_classes": "blorp", "mask_of": "0", "unlabelled": "false"}
+    answer = ask(client, "red", files=files, **fields).json()
+    expected = segmenter(PHOTO, "red", examples={"blorp": [(shown, mask)]}, unlabelled=False)
+    assert [entry["name"] for entry in answer["classes"]] == ["red", "blorp"]
+    for index, entry in enumerate(answer["classes"]):
+        assert entry["pixels"] == (expected.labels == index).sum()
+    assert answer["classes"][1]["area"] > 0.3
+
+
+def test_vocabularies_and_options_go_through(client: httpx.Client) -> None:
+    answer = ask(client, "red", vocabulary="voc20", unlabelled="false", refine="1").json()
+    assert len(answer["classes"]) == 21
+    assert answer["unlabelled_area"] == 0
+    assert answer["settings"]["refine_mode"] == "pool"
+    twice = ask(client, ["red", "blue|azure, yellow"]).json()
+    assert [entry["name"] for entry in twice["classes"]] == ["red", "blue", "yellow"]
+
+
+FILE = ("a.png", png(PHOTO))
+
+
+@pytest.mark.parametrize(
+    ("fields", "files", "says"),
+    [
+        ({"classes": ""}, [], "name at least one"),
+        ({"classes": "red, red"}, [], "twice"),
+        ({"classes": "x" * 10_000}, [], "at most 200"),
+        ({"vocabulary": "../../etc/passwd"}, [], "no vocabulary"),
+        ({"refine": "9"}, [], "refine"),
+        ({"refine": "-1"}, [], "refine"),
+        ({"prompts": "none"}, [], "prompts"),
+        ({"unlabelled": "perhaps"}, [], "unlabelled"),
+        ({"prompts": "visual"}, [], "picture"),
+        ({}, [("examples", FILE)], "one name for each"),
+        ({"example_classes": " "}, [("examples", FILE)], "name what"),
+        ({"example_classes": "cat"}, [("examples", ("a.png", b"text"))], "example 1, of 'cat'"),
+        ({"example_classes": "cat", "mask_of": "3"}, [("examples", FILE), ("example_masks", FILE)],
+         "mask_of"),
+        ({"example_classes": "cat"}, [("examples", FILE), ("example_masks", FILE)], "each mask"),
+    ],
+)  # fmt: skip
+def test_questions_that_cannot_be_answered(
+    client: httpx.Client, fields: dict[str, str], files: list[object], says: str
+) -> None:
+    assert says in complaint(ask(client, **{"classes": "red", **fields}, files=files), 422)
+
+
+@pytest.mark.parametrize(
+    "photo", [b"", b"text", png(PHOTO)[:200], b"\x89PNG\r\n\x1a\n" + b"\0" * 90]
+)
+def test_photos_that_cannot_be_read(client: httpx.Client, photo: bytes) -> None:
+    files = {"image": ("photo.png", photo)}
+    answer = client.post("/v1/segment", data={"classes": "red"}, files=files)
+    assert complaint(answer, 422)
+    assert complaint(client.post("/v1/segment", data={"classes": "red"}), 422)
+    assert complaint(client.post("/v1/segment", content=b"nonsense"), 422)
+
+
+def test_unknown_results_and_pixels(client: httpx.Client) -> None:
+    assert "no longer kept" in complaint(client.get("/v1/results/x/labels.png"), 404)
+    key = ask(client).json()["id"]
+    assert "outside" in complaint(client.get(f"/v1/results/{key}/explain?x=96&y=0"), 422)
+    assert complaint(client.get(f"/v1/results/{key}/photo.jpg?side=100000"), 422)
+    assert complaint(client.get("/nowhere"), 404)
+    assert complaint(client.get("/v1/segment"), 405)
+
+
+def test_bounds_of_a_question(serve: Callable[..., str]) -> None:
+    address = serve(max_classes=3, max_examples=1, max_megapixels=0.01, max_megabytes=0.5)
+    with httpx.Client(base_url=address, timeout=20) as client:
+        assert ask(client, "red,blue").status_code == 200
+        assert "at most 3" in complaint(ask(client, "a,b,c,d"), 422)
+        files = [("examples", FILE), ("examples", FILE)]
+        assert "at most 1" in complaint(ask(client, files=files, example_classes=["a", "b"]), 422)
+        large = ("l.png", png(np.zeros((200, 200, 3), np.uint8)))
+        answer = client.post("/v1/segment", data={"classes": "red"}, files={"image": large})
+        assert "at most 10,000" in complaint(answer, 422)
+        answer = ask(client, files=[("examples", large)], example_classes="cat")
+        assert "example 1" in complaint(answer, 422)
+        answer = client.post("/v1/segment", files={"image": b"\0" * 900_000})
+        assert "0.5 MB" in complaint(answer, 413)
+        head = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        chunks = (head if number == 0 else b"\0" * 100_000 for number in range(10))
+        kind = {"Content-Type": "multipart/form-data; boundary=x"}
+        answer = client.post("/v1/segment", content=chunks, headers=kind)
+        assert "0.5 MB" in complaint(answer, 413)
+        assert ask(client, "red,blue").status_code == 200
+
+
+def test_a_token_is_asked_for(serve: Callable[..., str]) -> None:
+    with httpx.Client(base_url=serve(token=TOKEN), timeout=20) as client:
+        for path in ("/v1/models", "/metrics", "/openapi.json", "/v1/results/x/labels.png"):
+            assert complaint(client.get(path), 401)
+        assert "Bearer" in complaint(ask(client), 401)
+        for wrong in (f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer", "Bearer \xff"):
+            head = {"Authorization": wrong.encode("latin-1")}
+            assert client.get("/v1/models", headers=head).status_code == 401  # type: ignore[arg-type]
+        assert client.get("/healthz").status_code == 200
+        assert client.get("/").status_code == 200
+        client.headers["Authorization"] = f"Bearer {TOKEN}"
+        assert ask(client).status_code == 200
+
+
+def test_other_hosts_names_are_refused(client: httpx.Client) -> None:
+    # A page from elsewhere whose name was made to point here must not read answers.
+    assert client.get("/v1/models", headers={"Host": "evil.example"}).status_code == 400
+    port = client.base_url.port
+    for name in ("localhost", "127.0.0.1", "[::1]"):
+        assert client.get("/v1/models", headers={"Host": f"{name}:{port}"}).status_code == 200
+
+
+def test_models_and_health(client: httpx.Client) -> None:
+    (model,) = client.get("/v1/models").json()
+    assert model["name"] == "colour"
+    assert model["vocabularies"] == list(builtin_names())
+    assert model["limits"]["megapixels"] == 25
+    assert client.get("/healthz").json()["status"] == "ok"
+
+
+def test_metrics_count(serve: Callable[..., str]) -> None:
+    with httpx.Client(base_url=serve(), timeout=20) as client:
+        for _ in range(2):
+            ask(client)
+        ask(client, "")
+        families = text_string_to_metric_families(client.get("/metrics").text)
+    values = {
+        (sample.name, sample.labels.get("status"), sample.labels.get("route")): sample.value
+        for family in families
+        for sample in family.samples
+    }
+    assert values["dpseg_http_requests_total", "200", "/v1/segment"] == 2
+    assert values["dpseg_http_requests_total", "422", "/v1/segment"] == 1
+    assert values["dpseg_segment_seconds_count", None, None] == 3
+    assert values["dpseg_queue_waiting", None, None] == 0
+    assert values["dpseg_kept_results", None, None] == 2
+    assert values["dpseg_kept_bytes", None, None] > 2 * PHOTO.nbytes
+
+
+def test_requests_are_logged_without_what_was_asked(
+    client: httpx.Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="dpseg.serve")
+    ask(client, "red, secretword")
+    client.get("/healthz", headers={"X-Request-Id": "my-own-request"})
+    lines = [JsonFormatter().format(record) for record in caplog.records]
+    first, second = (json.loads(line) for line in lines[-2:])
+    assert (first["route"], first["status"], first["classes"]) == ("/v1/segment", 200, 2)
+    assert second["request_id"] == "my-own-request"
+    assert "secretword" not in "".join(lines)
+
+
+def test_request_ids_are_taken_or_made(client: httpx.Client) -> None:
+    own = client.get("/healthz", headers={"X-Request-Id": "my-own-request"})
+    assert own.headers["x-request-id"] == "my-own-request"
+    strange = client.get("/healthz", headers={"X-Request-Id": 'a"b{}<script>'})
+    assert re.fullmatch("[0-9a-f]{16}", strange.headers["x-request-id"])
+
+
+def test_a_crash_tells_nothing(
+    serve: Callable[..., str], segmenter: Segmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("inner secret")
+
+    address = serve()
+    monkeypatch.setattr(segmenter._pipeline, "answer", fail)
+    with httpx.Client(base_url=address, timeout=20) as client:
+        assert "secret" not in complaint(ask(client), 500)
+        assert client.get("/healthz").status_code == 200
+
+
+def test_the_openapi_page_is_served_from_here(client: httpx.Client) -> None:
+    page = client.get("/docs")
+    assert page.status_code == 200
+    assert not re.findall(r"(?:src|href)=\"(?:https?:)?//", page.text)
+    for path in re.findall(r"(?:src|href)=\"(/[^\"]+)\"", page.text):
+        assert client.get(path).status_code == 200, path
+    schema = client.get("/openapi.json").json()
+    segment = schema["paths"]["/v1/segment"]["post"]
+    assert {"200", "413", "422", "429", "503"} <= set(segment["responses"])
+    assert schema["components"]["schemas"]["SegmentAnswer"]["example"]["classes"]
+    body = schema["components"]["schemas"]["Body_segment_v1_segment_post"]["properties"]
+    assert body["classes"]["examples"] == [["car|automobile, road, sky"]]

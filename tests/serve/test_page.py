@@ -1,0 +1,394 @@
+"""The real page in headless Chromium: by mouse, by keyboard, on a phone, and without the internet.
+
+Pictures of the page are written to `out/page/`, to be looked at. Skipped where no Chromium is
+installed (Debian: `apt-get install chromium`).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+
+from colour_runtime import paint
+from serving import PHOTO, HeldRuntime
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SHOTS = Path(__file__).parents[2] / "out" / "page"
+PATIENCE = 60_000  # milliseconds; machines under test are slow
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-domain-reliability",
+)
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+
+
+class Outside:
+    """Stands where the internet would be, and notes who asks for what."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._note, daemon=True).start()
+
+    def _note(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.settimeout(5)
+                self.asked.append(connection.recv(200).decode("latin-1").split("\r\n")[0])
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[Outside]:
+    one = Outside()
+    yield one
+    one.close()
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def browser(playwright: Playwright, outside: Outside) -> Iterator[Browser]:
+    # All that is not for this machine goes to the proxy, and is noted there.
+    proxy = f"--proxy-server=http://127.0.0.1:{outside.port}"
+    one = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, proxy])
+    yield one
+    one.close()
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1280, "height": 860})
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    one = context.new_page()
+    failures: list[str] = []
+    one.on("pageerror", lambda error: failures.append(str(error)))
+    one.goto(address)
+    yield one
+    context.close()
+    assert failures == []
+
+
+@pytest.fixture(scope="module")
+def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("photos") / "blocks.png"
+    Image.fromarray(PHOTO).save(path)
+    return path
+
+
+def choose(page: Page, photo: Path, names: str = "red, blue") -> None:
+    page.set_input_files("#photo", photo)
+    page.fill("#class-input", names)
+    page.press("#class-input", "Enter")
+
+
+def find(page: Page) -> None:
+    page.click("#run")
+    expect(page.locator("#found")).to_be_visible()
+    expect(page.locator("#progress")).to_be_hidden()
+
+
+def shoot(page: Page, name: str) -> np.ndarray:
+    SHOTS.mkdir(parents=True, exist_ok=True)
+    path = SHOTS / f"{name}.png"
+    page.screenshot(path=path, full_page=True)
+    return np.asarray(Image.open(path).convert("RGB")).astype(int)
+
+
+def canvas(page: Page) -> np.ndarray:
+    """The pixels of the shown picture, as the page drew them."""
+    page.wait_for_timeout(60)  # a frame
+    values = page.evaluate(
+        """() => { const { width, height } = document.getElementById("canvas");
+        const context = document.getElementById("canvas").getContext("2d");
+        return [width, height, ...context.getImageData(0, 0, width, height).data] }"""
+    )
+    width, height = values[:2]
+    return np.array(values[2:]).reshape(height, width, 4)[..., :3]
+
+
+def colour_of(page: Page, name: str) -> np.ndarray:
+    row = page.locator("#legend li", has_text=name)
+    text = row.locator(".dot").evaluate("dot => getComputedStyle(dot).backgroundColor")
+    return np.array([int(part) for part in text[4:-1].split(",")])
+
+
+def point(page: Page, x: float, y: float) -> None:
+    box = page.locator("#canvas").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + x / 96 * box["width"], box["y"] + y / 96 * box["height"])
+
+
+def test_words_colour_a_photo(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    expect(page.locator(".chip")).to_have_count(2)
+    find(page)
+    shown = canvas(page)
+    assert shown.shape == (96, 96, 3)
+    for name, y, x in (("red", 20, 20), ("blue", 70, 70)):
+        expected = PHOTO[y, x] + 0.55 * (colour_of(page, name) - PHOTO[y, x])
+        np.testing.assert_allclose(shown[y, x], expected, atol=3)
+    expect(page.locator("#legend li").first).to_contain_text("blue")
+    expect(page.locator("#legend")).to_contain_text("25%")
+    expect(page.locator("#legend")).to_contain_text("unlabelled")
+    assert shoot(page, "result").std() > 20
+
+
+def test_opacity_and_switches_change_the_picture(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    find(page)
+    page.locator("#opacity").fill("0")
+    np.testing.assert_allclose(canvas(page), PHOTO, atol=3)
+    page.locator("#opacity").fill("100")
+    np.testing.assert_allclose(canvas(page)[20, 20], colour_of(page, "red"), atol=3)
+    page.locator("#legend li", has_text="red").locator("input").uncheck()
+    page.mouse.move(5, 5)
+    page.locator("#legend input").last.blur()
+    np.testing.assert_allclose(canvas(page)[20, 20], PHOTO[20, 20], atol=3)
+    np.testing.assert_allclose(canvas(page)[70, 70], colour_of(page, "blue"), atol=3)
+    page.click("#toggle-all")
+    np.testing.assert_allclose(canvas(page)[70, 70], PHOTO[70, 70], atol=3)
+    page.click("#toggle-all")
+    np.testing.assert_allclose(canvas(page)[20, 20], colour_of(page, "red"), atol=3)
+
+
+def test_pointing_names_and_clicking_explains(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    find(page)
+    point(page, 20, 20)
+    expect(page.locator("#tip")).to_have_text("red")
+    expect(page.locator("#legend li.hot")).to_contain_text("red")
+    point(page, 80, 20)
+    expect(page.locator("#tip")).to_have_text("unlabelled")
+    point(page, 70, 70)
+    page.mouse.down()
+    page.mouse.up()
+    why = page.locator("#why")
+    expect(why.locator("h3")).to_have_text("Why “blue” here?")
+    expect(why).to_contain_text("Second: red")
+    expect(why).to_contain_text("spoke for it")
+    shoot(page, "why")
+
+
+def test_everything_goes_by_keyboard(page: Page, photo: Path) -> None:
+    page.set_input_files("#photo", photo)  # the system's own window is not the page's
+    page.locator("#class-input").focus()
+    page.keyboard.type("red|crimson, green, blue, ")
+    expect(page.locator(".chip")).to_have_count(3)
+    expect(page.locator(".chip").first).to_contain_text("red · crimson")
+    page.keyboard.type("yellow")
+    page.keyboard.press("Enter")
+    page.keyboard.press("Backspace")
+    expect(page.locator(".chip")).to_have_count(3)
+    page.keyboard.press("Shift+Tab")
+    expect(page.get_by_role("button", name="Remove blue")).to_be_focused()
+    page.get_by_role("button", name="Remove green").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator(".chip")).to_have_count(2)
+    page.locator("#class-input").focus()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#found")).to_be_visible()
+    page.locator("#viewer").focus()
+    for _ in range(7):
+        page.keyboard.press("Shift+ArrowLeft")
+        page.keyboard.press("Shift+ArrowUp")
+    expect(page.locator("#spoken")).to_have_text("red")
+    page.keyboard.press("Enter")
+    expect(page.locator("#why h3")).to_have_text("Why “red” here?")
+
+
+def test_pictures_dropped_on_a_name_show_it(page: Page, photo: Path) -> None:
+    choose(page, photo, "red, blorp")
+    file = io.BytesIO()
+    Image.fromarray(paint(("blue", 0, 96, 0, 96))).save(file, "PNG")
+    carried = page.evaluate_handle(
+        """bytes => { const carried = new DataTransfer();
+        carried.items.add(new File([new Uint8Array(bytes)], "blue.png", {type: "image/png"}));
+        return carried }""",
+        list(file.getvalue()),
+    )
+    chip = page.locator(".chip", has_text="blorp")
+    chip.dispatch_event("drop", {"dataTransfer": carried})
+    expect(chip.locator(".shown img")).to_have_count(1)
+    page.locator("#unlabelled").uncheck()
+    find(page)
+    point(page, 70, 70)
+    expect(page.locator("#tip")).to_have_text("blorp")
+    shoot(page, "dropped")
+    chip.get_by_role("button", name="Remove the picture").click()
+    expect(chip.locator(".shown")).to_be_hidden()
+    page.locator("body").dispatch_event("drop", {"dataTransfer": carried})
+    expect(page.locator("#photo-name")).to_have_text("blue.png")
+
+
+def test_switches_reach_the_model(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    page.locator("#unlabelled").uncheck()
+    page.locator("#refine").check()
+    page.locator("summary").click()
+    page.locator("#rounds").select_option("2")
+    page.locator("#vocabulary").select_option("voc20")
+    with page.expect_response("**/v1/segment") as answered:
+        find(page)
+    settings = answered.value.json()["settings"]
+    assert settings["unlabelled"] is False
+    assert settings["refine_mode"] == "pool"
+    assert len(answered.value.json()["classes"]) == 22
+    expect(page.locator("#missing")).to_contain_text("more")
+
+
+def test_results_can_be_saved(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    find(page)
+    saved = {}
+    for button in ("picture", "labels", "data"):
+        with page.expect_download() as download:
+            page.click(f"#save-{button}")
+        saved[download.value.suggested_filename] = Path(download.value.path()).read_bytes()
+    assert set(saved) == {"blocks-overlay.png", "blocks-labels.png", "blocks.json"}
+    labels = np.asarray(Image.open(io.BytesIO(saved["blocks-labels.png"])))
+    assert (labels[20, 20], labels[70, 70], labels[5, 90]) == (0, 1, 255)
+    assert Image.open(io.BytesIO(saved["blocks-overlay.png"])).width >= 480
+    assert json.loads(saved["blocks.json"])["classes"][0]["name"] == "red"
+
+
+def test_errors_are_said_in_words(page: Page, photo: Path, tmp_path: Path) -> None:
+    error = page.locator("#error")
+    page.click("#run")
+    expect(error).to_have_text("Choose a photo first.")
+    page.set_input_files("#photo", photo)
+    page.click("#run")
+    expect(error).to_have_text("Name at least one thing to find.")
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff no picture")
+    choose(page, broken, "red")
+    page.click("#run")
+    expect(error).to_contain_text("not a picture")
+    shoot(page, "error")
+    page.set_input_files("#photo", photo)
+    expect(error).to_be_hidden()
+    page.fill("#class-input", "x" * 300)
+    page.click("#run")
+    expect(error).to_contain_text("at most 200")
+
+
+def test_examples_can_be_tried(page: Page) -> None:
+    expect(page.locator("#try button")).to_have_count(4)
+    page.locator("#try button").last.click()
+    expect(page.locator("#found")).to_be_visible()
+    expect(page.locator(".chip .shown img")).to_have_count(1)
+    assert canvas(page).std() > 5
+
+
+def test_progress_is_shown_and_can_be_cancelled(
+    browser: Browser, serve: Callable[..., str], photo: Path
+) -> None:
+    runtime = HeldRuntime()
+    runtime.go.clear()
+    page = browser.new_page()
+    page.goto(serve(runtime))
+    choose(page, photo)
+    page.click("#run")
+    expect(page.locator("#progress-words")).to_contain_text("Looking at the photo")
+    shoot(page, "progress")
+    page.click("#cancel")
+    expect(page.locator("#progress")).to_be_hidden()
+    expect(page.locator("#error")).to_be_hidden()
+    runtime.go.set()
+    find(page)
+    page.close()
+
+
+def test_a_token_is_asked_for(browser: Browser, serve: Callable[..., str], photo: Path) -> None:
+    token = "a-token-of-some-length"
+    page = browser.new_page()
+    page.goto(serve(token=token))
+    expect(page.locator("#token")).to_be_focused()
+    shoot(page, "token")
+    page.fill("#token", token)
+    page.press("#token", "Tab")
+    expect(page.locator("#token-row")).to_be_hidden()
+    choose(page, photo)
+    find(page)
+    page.close()
+
+
+def test_a_phone_shows_all_of_it(browser: Browser, address: str, photo: Path) -> None:
+    context = browser.new_context(
+        viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True
+    )
+    page = context.new_page()
+    page.goto(address)
+    choose(page, photo, "red, blue, a thing with a rather long name that does not fit in one line")
+    find(page)
+    page.locator("#canvas").tap()
+    expect(page.locator("#why")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    small = page.evaluate(
+        """() => [...document.querySelectorAll("button, .button, select, summary, .switch")]
+        .filter(one => one.offsetParent && one.getBoundingClientRect().height < 30)
+        .map(one => one.outerHTML)"""
+    )
+    assert small == []  # fingers need room
+    shoot(page, "phone")
+    context.close()
+
+
+def test_controls_have_names(page: Page) -> None:
+    nameless = page.evaluate(
+        """() => [...document.querySelectorAll("button, input, select")].filter(one =>
+        !one.hidden && !one.labels?.length && !one.getAttribute("aria-label")
+        && !one.textContent.trim()).map(one => one.outerHTML)"""
+    )
+    assert nameless == []
+
+
+def test_no_request_leaves_this_machine(page: Page, photo: Path, outside: Outside) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.reload()
+    choose(page, photo)
+    find(page)
+    page.goto(page.url + "docs")
+    expect(page.locator("#swagger-ui .opblock").first).to_be_visible()
+    shoot(page, "docs")
+    assert asked
+    local = ("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:")
+    assert [url for url in asked if not url.startswith(local)] == []
+    # The note keeper works, and had nothing to note until now; nor may the page's own code leave.
+    assert outside.asked == []
+    blocked = page.evaluate("fetch('http://outside.example/').then(() => false, () => true)")
+    assert blocked
+    assert outside.asked == []
+    with pytest.raises(Exception, match="ERR_"):
+        page.goto("http://outside.example/")
+    assert "outside.example" in " ".join(outside.asked)
