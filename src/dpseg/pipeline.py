@@ -15,7 +15,14 @@ from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.ontology import PromptKind, PromptOntology
 from dpseg.prompts.pooling import unit
-from dpseg.prompts.refine import RefineMode, is_still, refine_prompts, sigmoid
+from dpseg.prompts.refine import (
+    RefineMode,
+    found_classes,
+    is_still,
+    refine_prompts,
+    sigmoid,
+)
+from dpseg.prompts.visual import VisualPromptSource
 from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
 from dpseg.segmentation import Segmentation
 from dpseg.tiling import (
@@ -28,7 +35,7 @@ from dpseg.tiling import (
     plan_views,
 )
 from dpseg.unlabelled import UnlabelledRules, Unnamed, leave_unlabelled
-from dpseg.vocabulary import ClassEntry, Vocabulary
+from dpseg.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,17 +112,35 @@ class Pipeline:
         self._tiling = tiling
         self._rules = unlabelled_rules
         self._unnamed = Unnamed(runtime, bank, cache=cache, rules=unlabelled_rules)
+        self._rival_prompts: dict[tuple[str, PromptKind], PromptOntology] = {}
 
-    def ontology(self, question: Question, rivals: Sequence[str] = ()) -> PromptOntology:
-        """Make the prompts of the given classes, followed by rivals."""
+    def ontology(self, question: Question) -> PromptOntology:
+        """Make the prompts of the given classes."""
+        return self._build(question.vocabulary, question.prompts, question.examples)
+
+    def _build(
+        self,
+        vocabulary: Vocabulary,
+        kind: PromptKind,
+        examples: VisualPromptSource | None = None,
+    ) -> PromptOntology:
         return PromptOntology.build(
             self.runtime,
-            Vocabulary([*question.vocabulary, *map(ClassEntry, rivals)]),
+            vocabulary,
             bank=self._bank,
-            examples=question.examples,
+            examples=examples,
             cache=self.cache,
-            prompts=question.prompts,
+            prompts=kind,
         )
+
+    def _with_rivals(self, ontology: PromptOntology, rivals: Sequence[str]) -> PromptOntology:
+        """Put rivals behind the given classes; each rival's prompts are made once."""
+        for rival in rivals:
+            key = (rival, ontology.kind)
+            if key not in self._rival_prompts:
+                self._rival_prompts[key] = self._build(Vocabulary.of([rival]), ontology.kind)
+            ontology = ontology.joined(self._rival_prompts[key])
+        return ontology
 
     def answer(
         self, photo: ImageArray, question: Question, ontology: PromptOntology
@@ -132,8 +157,7 @@ class Pipeline:
         """
         seen = self._look(photo)
         rivals = self._rivals(seen, question, ontology)
-        if rivals:
-            ontology = self.ontology(question, rivals)
+        ontology = self._with_rivals(ontology, rivals)
         scored = self._score(seen, question, ontology)
         rounds = 0
         while rounds < question.refine:
@@ -141,7 +165,7 @@ class Pipeline:
             if refined is ontology:
                 break
             ontology = refined
-            scored = self._score(seen, question, ontology)
+            scored = self._score(seen, question, ontology, before)
             rounds += 1
             if is_still(before.places, scored.places):
                 break
@@ -191,9 +215,22 @@ class Pipeline:
             seen.features[0].image_embedding,
         )
 
-    def _score(self, seen: _Seen, question: Question, ontology: PromptOntology) -> _Scored:
-        prompts = ontology.arrays
-        by_view = [sigmoid(self.runtime.score(one, prompts)) for one in seen.features]
+    def _score(
+        self,
+        seen: _Seen,
+        question: Question,
+        ontology: PromptOntology,
+        before: _Scored | None = None,
+    ) -> _Scored:
+        """Score the views; in a further round, only the classes that were found before."""
+        if before is None:
+            by_view = [sigmoid(self.runtime.score(one, ontology.arrays)) for one in seen.features]
+        else:
+            found = found_classes(before.places)
+            prompts = ontology.arrays.select(found)
+            by_view = [scores.copy() for scores in before.by_view]
+            for scores, one in zip(by_view, seen.features, strict=True):
+                scores[found] = sigmoid(self.runtime.score(one, prompts))
         low = merge_scores(by_view, seen.views, seen.photo_hw, self._tiling)
         places: LabelArray = low.argmax(axis=0).astype(np.int32)  # rivals count as classes here
         if question.unlabelled:

@@ -89,6 +89,19 @@ class PromptArrays:
     visual_tokens: FloatArray
     visual_mask: BoolArray
 
+    def select(self, classes: Sequence[int]) -> PromptArrays:
+        """Keep the prompts of some classes, in the order given."""
+        index = np.asarray(classes, np.intp)
+        return PromptArrays(
+            text_embedding=self.text_embedding[index],
+            visual_embedding=self.visual_embedding[index],
+            visual_features={level: rows[index] for level, rows in self.visual_features.items()},
+            text_tokens=self.text_tokens[index],
+            text_token_mask=self.text_token_mask[index],
+            visual_tokens=self.visual_tokens[index],
+            visual_mask=self.visual_mask[index],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:

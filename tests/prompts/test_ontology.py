@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from colour_runtime import COLOURS, DIMENSION, ColourRuntime, paint
-from dpseg.errors import PromptError, ShapeError
+from dpseg.errors import PromptError, ShapeError, VocabularyError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.embedding import match_tokens, spread, stack_rows, take_rows
 from dpseg.prompts.ontology import PromptOntology
@@ -53,6 +53,30 @@ def test_origins(runtime, bank):
     visual = ontology.arrays.visual_embedding
     assert visual[0, 0].argmax() == RED
     assert visual[2, 0].argmax() == GREEN  # the example outranks the bank
+
+
+def test_joined_is_the_ontology_of_all_classes(runtime, bank):
+    examples = {"blue": [paint(ground="green")]}
+    first = PromptOntology.build(runtime, Vocabulary.of("red, x y z"), bank=bank)
+    second = PromptOntology.build(runtime, Vocabulary.of("blue"), bank=bank, examples=examples)
+    joined = first.joined(second)
+    whole = PromptOntology.build(
+        runtime, Vocabulary.of("red, x y z, blue"), bank=bank, examples=examples
+    )
+    assert joined.vocabulary.names == whole.vocabulary.names
+    assert joined.origins == whole.origins
+    for name in ("text_embedding", "text_tokens", "visual_tokens", "visual_mask"):
+        np.testing.assert_array_equal(getattr(joined.arrays, name), getattr(whole.arrays, name))
+    with pytest.raises(VocabularyError):
+        joined.joined(second)
+
+
+def test_arrays_of_some_classes(runtime, bank):
+    arrays = PromptOntology.build(runtime, Vocabulary.of("red, sky, blue"), bank=bank).arrays
+    some = arrays.select([2, 0])
+    for name in ("text_embedding", "text_token_mask", "visual_embedding", "visual_mask"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(arrays, name)[[2, 0]])
+    np.testing.assert_array_equal(some.visual_features[3], arrays.visual_features[3][[2, 0]])
 
 
 def test_without_any_source_there_is_no_visual_prompt(runtime):

@@ -8,6 +8,7 @@ from dpseg.errors import PromptError, ShapeError
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.refine import (
     RefineSettings,
+    found_classes,
     is_still,
     refine_prompts,
     refine_rounds,
@@ -112,6 +113,19 @@ def test_rounds_stop_when_nothing_changes(runtime, ontology):
     assert refined.rounds == 1
     assert runtime.calls["score"] == 2
     assert refined.logits.shape == (3, 12, 12)
+
+
+def test_a_round_scores_the_found_classes_only(runtime, ontology):
+    features = runtime.encode_image(PICTURE)
+    first = runtime.score(features, ontology.arrays)
+    found = found_classes(first.argmax(axis=0))
+    refined = refine_rounds(runtime, features, ontology, rounds=1)
+    changed = [k for k in range(3) if not np.array_equal(refined.logits[k], first[k])]
+    assert set(changed) <= set(found) < {0, 1, 2}
+
+
+def test_found_classes():
+    assert found_classes(np.array([[3, -1], [0, 3]])) == [0, 3]
 
 
 def test_rounds_stop_when_no_class_takes_part(runtime, ontology):

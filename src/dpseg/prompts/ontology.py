@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from dpseg.errors import PromptError
 from dpseg.prompts.bank import PromptBank
@@ -31,7 +32,7 @@ from dpseg.runtime import (
 from dpseg.vocabulary import Vocabulary
 
 PromptKind: TypeAlias = Literal["dual", "text", "visual"]
-Origin: TypeAlias = Literal["example", "bank exact", "bank retrieved", "refined"]
+Origin: TypeAlias = Literal["example", "bank exact", "bank retrieved", "refined", "tuned"]
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]] | VisualPromptSource"
 
 
@@ -161,6 +162,32 @@ class PromptOntology:
             visual_mask=has_visual & (self.kind != "text"),
         )
 
+    def joined(self, other: PromptOntology) -> PromptOntology:
+        """Put further classes behind these.
+
+        Args:
+            other: their prompts, of the same model and kind.
+
+        Returns:
+            A new ontology of all classes.
+
+        Raises:
+            VocabularyError: a class is in both.
+            ShapeError: the prompts come from another model.
+        """
+        length = max(self.text_tokens.shape[1], other.text_tokens.shape[1])
+        text_tokens = [_padded(part.text_tokens, length) for part in (self, other)]
+        text_token_masks = [_padded(part.text_token_mask, length) for part in (self, other)]
+        return PromptOntology(
+            vocabulary=Vocabulary([*self.vocabulary, *other.vocabulary]),
+            kind=self.kind,
+            text_embedding=np.concatenate([self.text_embedding, other.text_embedding]),
+            text_tokens=np.concatenate(text_tokens),
+            text_token_mask=np.concatenate(text_token_masks),
+            visual=self.visual.joined(other.visual),
+            origins=(*self.origins, *other.origins),
+        )
+
     def replace_visual(
         self, index: int, visual: VisualEmbedding, weight: float = 1.0
     ) -> PromptOntology:
@@ -218,6 +245,12 @@ class PromptOntology:
         start = replace(self.visual, embedding=embedding)
         visual = start.blended(indices, found, weight)
         return replace(self, visual=visual, origins=tuple(origins))
+
+
+def _padded(rows: npt.NDArray[np.generic], length: int) -> npt.NDArray[Any]:
+    """Lengthen the second axis with zeros."""
+    spare = [(0, 0), (0, length - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)]
+    return np.pad(rows, spare)
 
 
 def _blank_prompt(runtime: Runtime) -> VisualEmbedding:

@@ -1,8 +1,9 @@
 """Prompt refinement: what was found in the picture becomes its own visual prompt.
 
 `pool` takes the prompt from the features that are already there, so that a further round costs one
-decoder pass. `crop` cuts the region out and encodes it again, as the paper does. A class whose
-region is small or unsure keeps its prompt.
+decoder pass over the classes that were found; the others keep their scores. `crop` cuts the region
+out and encodes it again, as the paper does. A class whose region is small or unsure keeps its
+prompt.
 """
 
 from __future__ import annotations
@@ -150,11 +151,18 @@ def refine_rounds(
         if refined is ontology:
             return Refined(logits, ontology, done)
         before, ontology = labels, refined
-        logits = runtime.score(features, ontology.arrays)
+        found = found_classes(labels)
+        logits = logits.copy()
+        logits[found] = runtime.score(features, ontology.arrays.select(found))
         labels = logits.argmax(axis=0)
         if is_still(before, labels):
             return Refined(logits, ontology, done + 1)
     return Refined(logits, ontology, rounds)
+
+
+def found_classes(labels: IntArray) -> list[int]:
+    """List the classes that have a place, in order."""
+    return [int(index) for index in np.unique(labels) if index >= 0]
 
 
 def is_still(before: IntArray, after: IntArray) -> bool:

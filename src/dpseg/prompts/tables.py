@@ -107,6 +107,22 @@ class VisualTables:
         tokens[index] = blend(match_tokens(anchor, tokens[index]), anchor, weight)
         return VisualTables(embedding, features, tokens)
 
+    def joined(self, other: VisualTables) -> VisualTables:
+        """Put the tables of further classes behind these.
+
+        Raises:
+            ShapeError: the prompts come from another model.
+        """
+        self._check(other)
+        return VisualTables(
+            embedding=np.concatenate([self.embedding, other.embedding]),
+            features={
+                level: np.concatenate([table, other.features[level]])
+                for level, table in self.features.items()
+            },
+            tokens=np.concatenate([self.tokens, other.tokens]),
+        )
+
     def _check(self, found: VisualTables) -> None:
         mine, theirs = (
             (table.embedding.shape[1:], {j: f.shape[1:] for j, f in table.features.items()})
