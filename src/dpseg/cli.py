@@ -16,6 +16,7 @@ import typer
 from dpseg import __version__
 from dpseg.commands import data
 from dpseg.commands.common import FAILED, complain
+from dpseg.commands.import_sed import import_sed
 from dpseg.commands.segment import segment
 from dpseg.commands.serve import serve
 from dpseg.errors import DPSegError
@@ -95,5 +96,6 @@ def models(
         typer.echo(f"{record['name']}  {record['source']}{size}")
 
 
+app.command("import-sed")(import_sed)
 app.command()(serve)
 app.add_typer(data.app, name="data")

@@ -6,24 +6,28 @@ takes what the two networks share and begins afresh with the rest. What became o
 
 from __future__ import annotations
 
+import json
 import pickle
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from dpseg.clip_model import ClipModel
+from dpseg.clip_model import ClipModel, save_clip
 from dpseg.config import PRESETS, ClipConfig
 from dpseg.encoders.open_clip import joint_dimension
 from dpseg.errors import CheckpointError
+from dpseg.files import write_text
 from dpseg.model.dpseg import DPSeg
 from dpseg.model.stage import DecoderStage
+from dpseg.weights import CLIP_FILE
 from dpseg.weights.sed_keys import CLIP, DECODER, Part, baseline_parts
 
+REPORT_FILE = "import.json"
 Network = Literal["dpseg", "sed"]
 Outcome = Literal["copied", "joined", "split", "copied in part", "left out", "initialised"]
 
@@ -156,6 +160,20 @@ def summary(fates: Sequence[KeyFate]) -> str:
     """Count the outcomes, in words."""
     counts = Counter(fate.outcome for fate in fates)
     return ", ".join(f"{count} {outcome}" for outcome, count in counts.most_common())
+
+
+def save_import(model: ClipModel, fates: Sequence[KeyFate], folder: Path) -> None:
+    """Write a model's folder, with `import.json`: the fate of every key.
+
+    Raises:
+        CheckpointError: the folder cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"cannot make the folder {folder}: {error.strerror}") from error
+    save_clip(model, folder / CLIP_FILE)
+    write_text(folder / REPORT_FILE, json.dumps([asdict(fate) for fate in fates], indent=1))
 
 
 def _place(part: Part, own: Mapping[str, Tensor], network: Network) -> tuple[KeyFate, Tensor]:
