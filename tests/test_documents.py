@@ -29,7 +29,7 @@ import dpseg.train.lite
 import dpseg.weights
 from common_words import CommonWords
 from dpseg.cli import main
-from dpseg.config import PRESETS, LiteConfig
+from dpseg.config import PRESETS, ClipConfig, LiteConfig
 from dpseg.encoders.minilm import EMBEDDING_DIM
 from dpseg.errors import CheckpointError
 from dpseg.lite_model import LiteModel
@@ -38,6 +38,7 @@ from dpseg.prompts.visual import ExemplarSource
 from dpseg.serve import ServeSettings
 from dpseg.torch_runtime import TorchRuntime
 from dpseg.vocabulary import Vocabulary
+from sed_reference import tiny_checkpoint
 from serving import listening
 
 ROOT = Path(__file__).parents[1]
@@ -73,7 +74,12 @@ SERVERS = Servers()
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def place(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clip_config: ClipConfig,
+    sed_config: ClipConfig,
+) -> Iterator[Path]:
     """A folder that looks like the repository, with data, runs and pictures beside it."""
     for name in ("examples", "recipes", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -83,6 +89,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         make_set(tmp_path / "DATA" / name)
     (tmp_path / "DATA/splits").mkdir()
     (tmp_path / "DATA/splits/unseen.txt").write_text("blue\n")
+    torch.save({"model": tiny_checkpoint()}, tmp_path / "sed_model_base.pth")
+    for config in (clip_config, sed_config):  # of that checkpoint's size
+        monkeypatch.setitem(PRESETS, config.name, config)
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
     load_runtime = dpseg.weights.load_runtime
