@@ -36,8 +36,8 @@ class TokenIds:
         for start in range(0, len(self.ids), BATCH):
             rows = slice(start, start + BATCH)
             length = int(self.attention[rows].sum(axis=1).max())
-            parts = (array[rows, :length] for array in (self.ids, self.attention, self.words))
-            yield rows, TokenIds(*parts)
+            cut = (rows, slice(length))
+            yield rows, TokenIds(self.ids[cut], self.attention[cut], self.words[cut])
 
 
 class SentenceTokenizer:
