@@ -5,22 +5,54 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch.nn.functional import interpolate
 
 from colour_runtime import COLOURS, ColourRuntime, paint
 from dpseg.errors import DataError, ShapeError
+from dpseg.evaluate.answers import ModelAnswers, fit
 from dpseg.evaluate.configuration import STANDARD, Configuration
-from dpseg.evaluate.evaluate import evaluate_dataset, tally_predictions
-from dpseg.evaluate.report import markdown, markdown_summary, save_html
+from dpseg.evaluate.evaluation import Counted, Evaluation, count_pictures, save_json
+from dpseg.evaluate.report import markdown, markdown_rows, markdown_summary, save_html
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.pooling import pool_regions
 from dpseg.prompts.visual import CropSource
+from dpseg.runtime import ModelInfo
 from dpseg.vocabulary import Vocabulary
 
 NAMES = ["red", "blue", "zorblax"]  # a zorblax is green; only pictures tell
 VOCABULARY = Vocabulary.of(NAMES)
 TEXT, DUAL = Configuration("text", prompts="text"), Configuration("dual")
 SHOWN = Configuration("shown", examples=True)
+
+
+class SwitchableColours(ColourRuntime):
+    """Remembers what was switched; the parts themselves are none that it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.switches = []
+
+    def switched(self, **changes):
+        self.switches.append(changes)
+        return ColourRuntime()
+
+
+def counted(runtime, samples, configurations=(), unseen=None, **rest):
+    """Count all configurations, as an `Evaluation`."""
+    answers = ModelAnswers(runtime, VOCABULARY, configurations, **rest)
+    count = count_pictures(answers, enumerate(samples), len(configurations), len(NAMES))
+    names = [configuration.name for configuration in configurations]
+    return Evaluation(
+        name="colours <&>",
+        names=tuple(NAMES),
+        unseen=unseen,
+        pictures=count.pictures,
+        tallies=dict(zip(names, count.tallies, strict=True)),
+        best=count.best,
+        worst=count.worst,
+    )
 
 
 def sample(shift: int = 0):
@@ -44,9 +76,7 @@ def bank():
 
 def test_example_pictures_find_what_words_do_not(runtime):
     examples = {"zorblax": [(paint(ground="green"), np.ones((96, 96)))]}
-    evaluation = evaluate_dataset(
-        runtime, [sample()], VOCABULARY, [TEXT, SHOWN], examples=examples, unseen=[2]
-    )
+    evaluation = counted(runtime, [sample()], [TEXT, SHOWN], examples=examples, unseen=(2,))
     figures = evaluation.figures()
     assert figures["text"]["unseen_miou"] == 0
     assert figures["shown"]["unseen_miou"] > 0.7
@@ -57,58 +87,96 @@ def test_example_pictures_find_what_words_do_not(runtime):
 
 def test_each_picture_is_encoded_once_and_first_scores_are_shared(runtime, bank):
     configurations = [DUAL, Configuration("r1", refine=1), Configuration("r2", refine=2), TEXT]
-    evaluate_dataset(runtime, [sample(), sample(2)], VOCABULARY, configurations, bank=bank)
+    counted(runtime, [sample(), sample(2)], configurations, bank=bank)
     assert runtime.calls["image"] == 2
     # a picture: dual once, one refinement round each (nothing moves any more), text once
     assert runtime.calls["score"] == 2 * 4
 
 
-def test_parts_that_are_switched_off_are_scored_by_a_variant(runtime, bank):
-    variants = []
+def test_only_parts_that_differ_are_switched(bank):
+    runtime = SwitchableColours()
+    more = Configuration("x", decoder=False, joined="concatenate", guidance="upsampled")
+    evaluation = counted(runtime, [sample()], [*STANDARD, more], bank=bank)
+    assert runtime.switches == [
+        {"token_wise": False},
+        {"guidance_levels": ()},
+        {"guidance": "upsampled", "strategy": "concatenate", "decoder": False},
+    ]
+    assert list(evaluation.tallies) == [*(one.name for one in STANDARD), "x"]
 
-    def variant(configuration):
-        variants.append((configuration.token_wise, configuration.guidance))
-        return ColourRuntime()
 
-    evaluation = evaluate_dataset(
-        runtime, [sample()], VOCABULARY, STANDARD, bank=bank, variant=variant
-    )
-    assert variants == [(False, True), (True, False)]
-    assert list(evaluation.tallies) == [configuration.name for configuration in STANDARD]
+def test_fewer_templates_repeat_the_first_ones(bank):
+    def answer(templates, **rest):
+        runtime = ColourRuntime(templates=("{}", "red {}"))
+        configuration = Configuration("x", prompts="text", templates=templates)
+        return ModelAnswers(runtime, VOCABULARY, [configuration])(sample()[0])[0]
+
+    alone = ModelAnswers(ColourRuntime(templates=("{}",)), VOCABULARY, [TEXT])(sample()[0])[0]
+    np.testing.assert_array_equal(answer(1), alone)
+    assert (answer(2) != alone).any()
+    with pytest.raises(DataError, match="3 templates are asked for; the model has 2"):
+        answer(3)
+
+
+def test_classes_of_one_group_are_answered_by_its_index(runtime):
+    answers = ModelAnswers(runtime, VOCABULARY, [TEXT], groups=np.array([4, 7, 7]))
+    assert set(np.unique(answers(sample()[0])[0])) <= {4, 7}
 
 
 def test_pictures_of_any_size_are_counted_at_the_size_of_their_label(runtime):
     image, label = (np.repeat(np.repeat(a, 3, 0), 2, 1)[:250, :150] for a in sample())
-    evaluation = evaluate_dataset(runtime, [(image, label)], VOCABULARY, [TEXT])
+    evaluation = counted(runtime, [(image, label)], [TEXT])
     assert evaluation.tallies["text"].confusion.sum() == (label != 255).sum()
     assert evaluation.figures()["text"]["pixel_accuracy"] > 0.85  # the zorblax is lost
 
 
-def test_what_cannot_be_evaluated_is_refused(runtime):
-    def run(samples, configurations, **rest):
-        return evaluate_dataset(runtime, samples, VOCABULARY, configurations, **rest)
+def test_seds_protocol_squashes_pictures_to_a_square(runtime):
+    info = ModelInfo("m", "k", 96, 8, (3, 2), ("{}",), 0.5)
+    image = np.random.default_rng(0).integers(0, 255, (640, 900, 3), np.uint8)
+    square = fit(image, info, "sed")
+    planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
+    expected = interpolate(planes, (96, 96), mode="bilinear", align_corners=False)[0]
+    np.testing.assert_allclose(square, expected.permute(1, 2, 0).numpy(), atol=0.51)
+    assert fit(image[:320, :450], info, "sed").shape == (96, 96, 3)
+    assert fit(image, info, "dpseg").shape == (72, 96, 3)
+    evaluation = counted(runtime, [sample()], [TEXT], protocol="sed")
+    assert evaluation.figures()["text"]["pixel_accuracy"] > 0.85
 
-    with pytest.raises(DataError, match="no labelled pictures"):
-        run([], [TEXT])
+
+def test_what_cannot_be_evaluated_is_refused(runtime):
     with pytest.raises(DataError, match="different names"):
-        run([sample()], [TEXT, TEXT])
+        counted(runtime, [sample()], [TEXT, TEXT])
     with pytest.raises(DataError, match="'shown' needs examples"):
-        run([sample()], [SHOWN])
-    with pytest.raises(DataError, match="give variant"):
-        run([sample()], [Configuration("x", guidance=False)])
+        counted(runtime, [sample()], [SHOWN])
+    with pytest.raises(DataError, match="which the engine of colour cannot"):
+        counted(runtime, [sample()], [Configuration("x", guidance_levels=())])
+    nine = np.where(sample()[1] == 2, 9, sample()[1])
     with pytest.raises(DataError, match=r"target has values in 0\.\.9"):
-        run([(sample()[0], np.where(sample()[1] == 2, 9, sample()[1]))], [TEXT])
+        counted(runtime, [(sample()[0], nine)], [TEXT])
     with pytest.raises(ShapeError, match="differ in size"):
-        run([(sample()[0], sample()[1][1:])], [TEXT])
+        counted(runtime, [(sample()[0], sample()[1][1:])], [TEXT])
 
 
 def test_anything_that_labels_pictures_can_be_counted():
-    def predict(image):
-        return np.where(image[..., 0] > 128, 0, 1)  # red or not
+    def red_or_not(image):
+        return [np.where(image[..., 0] > 128, 0, 1)]
 
-    tally = tally_predictions(predict, [sample(), sample()], 3)
+    [tally] = count_pictures(red_or_not, enumerate([sample(), sample()]), 1, 3).tallies
     assert tally.confusion[0, 0] == 2 * 48 * 95
     assert tally.confusion[2].sum() == tally.confusion[2, 1]
+
+
+def test_parts_of_a_set_add_up_in_any_order(runtime, bank):
+    answers = ModelAnswers(runtime, VOCABULARY, [DUAL, TEXT], bank=bank)
+    samples = [(number, sample(3 * number)) for number in range(7)]
+    whole = count_pictures(answers, samples, 2, 3)
+    parts = [count_pictures(answers, samples[start::3], 2, 3) for start in (2, 0, 1)]
+    added = sum(parts, Counted.nothing(2, 3))
+    for one, other in zip(whole.tallies, added.tallies, strict=True):
+        np.testing.assert_array_equal(one.confusion, other.confusion)
+        np.testing.assert_array_equal(one.outlines, other.outlines)
+    assert [answer.number for answer in whole.best] == [answer.number for answer in added.best]
+    assert [answer.number for answer in whole.worst] == [answer.number for answer in added.worst]
 
 
 def test_crops_of_a_training_set_serve_as_examples(runtime):
@@ -121,20 +189,13 @@ def test_crops_of_a_training_set_serve_as_examples(runtime):
 
 @pytest.fixture
 def evaluation(runtime, bank):
-    return evaluate_dataset(
-        runtime,
-        [sample(shift) for shift in range(6)],
-        VOCABULARY,
-        [DUAL, TEXT],
-        bank=bank,
-        name="colours <&>",
-        unseen=[2],
-    )
+    samples = [sample(shift) for shift in range(6)]
+    return counted(runtime, samples, [DUAL, TEXT], bank=bank, unseen=(2,))
 
 
 def test_json(evaluation, tmp_path):
-    evaluation.save_json(tmp_path / "result.json")
-    plain = json.loads((tmp_path / "result.json").read_text())
+    save_json([evaluation], tmp_path / "result.json")
+    [plain] = json.loads((tmp_path / "result.json").read_text())
     assert plain["unseen"] == ["zorblax"]
     assert plain["pictures"] == 6
     figures = plain["configurations"]["dual"]
@@ -167,6 +228,14 @@ def test_summary_over_sets(evaluation):
     assert table[0] == "| medium | colours <&> | colours <&> | mean |"
     cells = [cell.strip() for cell in table[2].split("|")[2:5]]
     assert len(set(cells)) == 1
+
+
+def test_rows_of_an_ablation(evaluation):
+    header, _, row = markdown_rows([evaluation], {"words": "text"}).splitlines()
+    assert [cell.strip() for cell in header.split("|")[2:4]] == ["colours <&>", "mean mIoU"]
+    cells = [cell.strip() for cell in row.split("|")[1:]]
+    assert cells[0] == "words"
+    assert cells[1] == cells[2] == f"{100 * evaluation.figures()['text']['miou']:.1f}"
 
 
 def test_html_needs_nothing_else(evaluation, tmp_path):

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from rich.console import Console
 from rich.progress import track
 
 from dpseg.data.dataset import LabelArray
@@ -165,7 +166,11 @@ def _prepare_split(
         batches = (records[start : start + AHEAD] for start in range(0, len(records), AHEAD))
         results = (result for batch in batches for result in pool.map(work, batch))
         for record, digest, label in track(
-            results, f"{spec.name} {split}", len(records), disable=not progress
+            results,
+            f"{spec.name} {split}",
+            len(records),
+            console=Console(stderr=True),
+            disable=not progress,
         ):
             pixels += np.bincount(np.where(label < 0, len(pixels) - 1, label).ravel(),
                                   minlength=len(pixels))  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from dpseg.errors import DataError
@@ -41,7 +42,7 @@ def read_split(name_or_path: str | Path) -> list[str]:
     return [name for name in names if name]
 
 
-def unseen_classes(names: list[str], vocabulary: Vocabulary) -> tuple[int, ...]:
+def unseen_classes(names: Sequence[str], vocabulary: Vocabulary) -> tuple[int, ...]:
     """Find the classes that a split names.
 
     Args:
@@ -56,5 +57,5 @@ def unseen_classes(names: list[str], vocabulary: Vocabulary) -> tuple[int, ...]:
     """
     found = {vocabulary.find(name) for name in names} - {None}
     if not found:
-        raise DataError(f"none of the unseen names {names[:5]} is a class of this set")
+        raise DataError(f"none of the unseen names {list(names[:5])} is a class of this set")
     return tuple(sorted(index for index in found if index is not None))

@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from dpseg.errors import DataError
 from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
+from dpseg.runtime import Runtime
+
+Joined: TypeAlias = Literal["average", "average_cost", "concatenate"]
+
+
+@runtime_checkable
+class SwitchableRuntime(Runtime, Protocol):
+    """A runtime whose network can leave parts out."""
+
+    def switched(self, **changes: object) -> Runtime:
+        """Make a runtime of the same model with other `Switches`."""
 
 
 @dataclass(frozen=True)
@@ -17,25 +31,46 @@ class Configuration:
         prompts: what speaks for a class.
         bank: whether classes get visual prompts from the bank.
         examples: whether the example pictures given to the evaluation are shown.
+        tuned: whether the tuned prompts given to the evaluation are used.
         refine: rounds of prompt refinement.
         refine_mode: where a refined prompt comes from.
         token_wise: whether token-wise costs take part.
-        guidance: whether the visual cost volumes guide the decoder.
+        guidance: what guides the decoder: visual cost volumes, or the enlarged cost volume.
+        guidance_levels: levels j that are guided; None for all.
+        joined: how text and picture are joined.
+        decoder: False takes the cost volume alone.
+        templates: different templates in use; the others' places repeat these. None for all.
     """
 
     name: str
     prompts: PromptKind = "dual"
     bank: bool = True
     examples: bool = False
+    tuned: bool = False
     refine: int = 0
     refine_mode: RefineMode = "pool"
     token_wise: bool = True
-    guidance: bool = True
+    guidance: Literal["visual", "upsampled"] = "visual"
+    guidance_levels: tuple[int, ...] | None = None
+    joined: Joined = "average"
+    decoder: bool = True
+    templates: int | None = None
 
     @property
-    def is_whole(self) -> bool:
-        """Whether no part of the network is switched off."""
-        return self.token_wise and self.guidance
+    def switches(self) -> Mapping[str, object]:
+        """Changes of the network's `Switches`; none for the whole network."""
+        changes: dict[str, object] = {}
+        if not self.token_wise:
+            changes["token_wise"] = False
+        if self.guidance != "visual":
+            changes["guidance"] = self.guidance
+        if self.guidance_levels is not None:
+            changes["guidance_levels"] = self.guidance_levels
+        if self.joined != "average":
+            changes["strategy"] = self.joined
+        if not self.decoder:
+            changes["decoder"] = False
+        return changes
 
 
 #: The rows that every results table has.
@@ -45,7 +80,7 @@ STANDARD = (
     Configuration("dual"),
     Configuration("dual, refined", refine=1),
     Configuration("dual, no tokens", token_wise=False),
-    Configuration("dual, no guidance", guidance=False),
+    Configuration("dual, no guidance", guidance_levels=()),
 )
 
 #: Two more where example pictures are at hand.
@@ -53,3 +88,19 @@ WITH_EXAMPLES = (
     Configuration("dual, examples", examples=True),
     Configuration("dual, examples, refined", examples=True, refine=1),
 )
+
+#: Another where tuned prompts are.
+WITH_TUNED = (Configuration("dual, tuned", tuned=True),)
+
+
+def chosen(configurations: Sequence[Configuration], names: Sequence[str]) -> list[Configuration]:
+    """Pick configurations by name, all for none.
+
+    Raises:
+        DataError: there is no such configuration; lists them.
+    """
+    known = [configuration.name for configuration in configurations]
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise DataError(f"no row {unknown[0]!r}; there are {', '.join(map(repr, known))}")
+    return [one for one in configurations if not names or one.name in names]

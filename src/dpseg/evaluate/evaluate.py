@@ -1,289 +1,216 @@
-"""Running a model over labelled pictures, in several configurations at once.
+"""Running configurations of a model over the labelled photos of a folder.
 
-Each picture is encoded once; configurations that differ only later (refinement rounds) share
-their first scores too. The answer is the best of the set's names at every pixel, at the label's
-own size: nothing is left unlabelled.
+Every pixel gets one of the set's names, and the label's own size counts. With unlabelled pixels
+on, the whole `Segmenter` answers, and what it leaves unlabelled is one more class.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
-from rich.progress import track
 
-from dpseg.errors import DataError, ShapeError
+from dpseg import weights
+from dpseg.data.dataset import BACKGROUND, LabelledFolder
+from dpseg.data.labels import is_background
+from dpseg.data.splits import unseen_classes
+from dpseg.errors import DataError
+from dpseg.evaluate.answers import ModelAnswers, Protocol
 from dpseg.evaluate.configuration import STANDARD, Configuration
 from dpseg.evaluate.confusion import IntArray
-from dpseg.evaluate.metrics import miou
-from dpseg.evaluate.objects import object_truth
-from dpseg.evaluate.tally import Tally, decide
+from dpseg.evaluate.evaluation import Answers, Evaluation, Sample
+from dpseg.evaluate.parallel import Job, count
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.ontology import Examples, PromptOntology
-from dpseg.prompts.refine import RefineSettings, refine_rounds
-from dpseg.prompts.regions import fit_picture
-from dpseg.runtime import FloatArray, ImageArray, Runtime
+from dpseg.prompts.tune import TunedPrompts
+from dpseg.prompts.visual import CropSource
+from dpseg.runtime import ImageArray, Runtime
+from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import Vocabulary
 
-#: A picture H W 3 and its class indices H W.
-Sample: TypeAlias = "tuple[ImageArray, IntArray]"
+UNLABELLED_NAME = "unlabelled"
 
-REMARKABLE = 4  # pictures kept of the best, and of the worst
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One labelled folder, and how to measure on it.
+
+    Attributes:
+        root: the folder.
+        model: a model's name or folder.
+        split: the list of photos.
+        holdout_every: every n-th photo of `train` is kept aside from training; 0 keeps none.
+        holdout: measure on those that are kept aside, in place of `split`.
+        limit: only so many photos, from the beginning; None for all.
+        configurations: what to compare.
+        examples: example pictures a class, from the photos of `train` that are not kept aside, for
+            the configurations that show examples.
+        example_names: the classes that are shown; None for all.
+        tuned: file of tuned prompts, for the configurations that use them.
+        unseen: names that training did not see; None for no split.
+        unlabelled: let the segmenter leave pixels unlabelled, and count background as one more
+            class; `configurations` is then ignored.
+        protocol: how pictures are brought to the model's size.
+    """
+
+    root: Path
+    model: str = "dpseg-lite"
+    split: str = "val"
+    holdout_every: int = 0
+    holdout: bool = False
+    limit: int | None = None
+    configurations: Sequence[Configuration] = STANDARD
+    examples: int = 0
+    example_names: tuple[str, ...] | None = None
+    tuned: Path | None = None
+    unseen: tuple[str, ...] | None = None
+    unlabelled: bool = False
+    protocol: Protocol = "dpseg"
+
+    def load(self) -> tuple[Runtime, PromptBank | None]:
+        """Load the model and its bank."""
+        return weights.load_runtime(self.model)
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One picture with what was true and what was said; negative is unlabelled.
+class LabelledSamples:
+    """Some photos of a folder, with labels as the classes that an evaluation counts.
 
     Attributes:
-        number: position among the samples.
-        miou: over the classes in the picture.
-        image: H W 3.
-        target: H W.
-        prediction: H W.
+        folder: where they are.
+        indices: of the photos.
+        positions: the counted class of each of the folder's names; the last entries are those of
+            its negative labels.
     """
 
-    number: int
-    miou: float
-    image: ImageArray
-    target: IntArray
-    prediction: IntArray
+    folder: LabelledFolder
+    indices: Sequence[int]
+    positions: IntArray
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __getitem__(self, number: int) -> Sample:
+        sample = self.folder[self.indices[number]]
+        return sample.image, self.positions[sample.label]
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What was counted on one set.
-
-    Attributes:
-        name: of the set.
-        vocabulary: its classes.
-        unseen: indices of those that training did not see; None for no split.
-        pictures: how many were counted.
-        tallies: configuration name to counts.
-        best: pictures that went best, in the first configuration.
-        worst: pictures that went worst.
-    """
-
-    name: str
-    vocabulary: Vocabulary
-    unseen: tuple[int, ...] | None
-    pictures: int
-    tallies: Mapping[str, Tally]
-    best: tuple[Answer, ...] = field(default=(), repr=False)
-    worst: tuple[Answer, ...] = field(default=(), repr=False)
-
-    def figures(self) -> dict[str, dict[str, float]]:
-        """Compute every figure of every configuration."""
-        return {name: tally.figures(self.unseen) for name, tally in self.tallies.items()}
-
-    def to_dict(self) -> dict[str, object]:
-        """Turn into what JSON can hold."""
-        names = self.vocabulary.names
-        return {
-            "set": self.name,
-            "pictures": self.pictures,
-            "classes": names,
-            "unseen": None if self.unseen is None else [names[index] for index in self.unseen],
-            "configurations": {
-                name: tally.to_dict(names, self.unseen) for name, tally in self.tallies.items()
-            },
-        }
-
-    def save_json(self, path: Path | str) -> None:
-        """Write all figures."""
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
-
-
-def evaluate_dataset(
-    runtime: Runtime,
-    samples: Iterable[Sample],
-    vocabulary: Vocabulary,
-    configurations: Sequence[Configuration] = STANDARD,
-    *,
-    name: str = "set",
-    bank: PromptBank | None = None,
-    examples: Examples | None = None,
-    unseen: Sequence[int] | None = None,
-    ignore_index: int = 255,
-    cache: PromptCache | None = None,
-    variant: Callable[[Configuration], Runtime] | None = None,
-    refine_settings: RefineSettings | None = None,
-    progress: bool = False,
-) -> Evaluation:
-    """Run every configuration over every picture.
+def evaluate_folder(task: Task, *, processes: int = 1, progress: bool = False) -> Evaluation:
+    """Measure on a labelled folder.
 
     Args:
-        runtime: encodes pictures and prompts.
-        samples: pictures with labels; `ignore_index` and negative values do not count.
-        vocabulary: the set's classes, K.
-        configurations: what to compare; the first one chooses the best and worst pictures.
-        name: of the set.
-        bank: for the configurations that use one.
-        examples: for the configurations that show examples.
-        unseen: indices of the classes that training did not see.
-        ignore_index: label of pixels that do not count.
-        cache: for prompt embeddings.
-        variant: gives the runtime that scores for a configuration with parts switched off; it
-            must share the encoders of `runtime`.
-        refine_settings: which classes take part in refinement.
+        task: what to measure.
+        processes: how many share the work.
         progress: show a bar.
 
     Returns:
-        The counts.
+        The counts, equal for any number of processes.
 
     Raises:
-        DataError: there are no samples, a label is no class, two configurations have one name, or
-            one asks for examples or switched-off parts that were not given.
-        ShapeError: a picture and its label differ in size.
+        DataError: the folder, or what is asked of it, cannot be used.
+        CheckpointError: the model cannot be loaded.
     """
-    _check(configurations, examples, variant)
-    ontologies = {
-        (bank_on, examples_on): PromptOntology.build(
-            runtime,
-            vocabulary,
-            bank=bank if bank_on else None,
-            examples=examples if examples_on else None,
-            cache=cache,
-        )
-        for bank_on, examples_on in {(one.bank, one.examples) for one in configurations}
-    }
-    plans = [
-        _Plan(
-            one,
-            runtime if variant is None or one.is_whole else variant(one),
-            ontologies[one.bank, one.examples].seen_as(one.prompts),
-        )
-        for one in configurations
-    ]
-    classes = len(vocabulary)
-    tallies = [Tally.empty(classes) for _ in plans]
-    remarkable = _Remarkable()
-    pictures = 0
-    total = len(samples) if isinstance(samples, Sized) else None
-    for image, label in track(samples, name, total, disable=not progress):
-        if image.shape[:2] != label.shape:
-            raise ShapeError(f"picture {image.shape} and label {label.shape} differ in size")
-        truth = object_truth(label, ignore_index)
-        predictions = _predict(runtime, plans, image, refine_settings or RefineSettings())
-        for index, prediction in enumerate(predictions):
-            counts = Tally.of_picture(prediction, truth, classes)
-            tallies[index] = tallies[index] + counts
-            if index == 0:
-                figure = miou(counts.confusion)
-                remarkable.offer(Answer(pictures, figure, image, truth.target, prediction))
-        pictures += 1
-    if not pictures:
-        raise DataError(f"{name!r} has no labelled pictures")
+    names, samples, groups = _open(task)
+    vocabulary = samples.folder.vocabulary
+    unseen = None if task.unseen is None else unseen_classes(task.unseen, Vocabulary.of(names))
+    loaded = task.load()
+    configurations = [one.name for one in task.configurations]
+    make: Callable[[_Loaded | None], Answers]
+    if task.unlabelled:
+        make = partial(_segmenter_answers, task, vocabulary)
+        configurations = ["unlabelled on"]
+    else:
+        examples = _examples(task, loaded[0]) if task.examples else None
+        make = partial(_model_answers, task, vocabulary, groups, examples)
+    job = Job(
+        answers=partial(make, loaded if processes == 1 else None),
+        samples=samples,
+        configurations=len(configurations),
+        classes=len(names),
+    )
+    counted = count(job, processes=processes, name=samples.folder.name, progress=progress)
     return Evaluation(
-        name=name,
-        vocabulary=vocabulary,
-        unseen=None if unseen is None else tuple(unseen),
-        pictures=pictures,
-        tallies={plan.configuration.name: t for plan, t in zip(plans, tallies, strict=True)},
-        best=tuple(remarkable.best),
-        worst=tuple(remarkable.worst),
+        name=samples.folder.name,
+        names=tuple(names),
+        unseen=unseen,
+        pictures=counted.pictures,
+        tallies=dict(zip(configurations, counted.tallies, strict=True)),
+        best=counted.best,
+        worst=counted.worst,
     )
 
 
-def tally_predictions(
-    predict: Callable[[ImageArray], IntArray],
-    samples: Iterable[Sample],
-    classes: int,
-    *,
-    ignore_index: int = 255,
-) -> Tally:
-    """Count the answers of anything that labels pictures, such as a whole `Segmenter`.
-
-    Args:
-        predict: gives class indices H W for a picture H W 3; for "unlabelled" it gives the index
-            of the class that stands for it.
-        samples: pictures with labels.
-        classes: K, with the class that stands for "unlabelled".
-        ignore_index: label of pixels that do not count, besides negative ones.
-
-    Returns:
-        The counts.
-    """
-    tally = Tally.empty(classes)
-    for image, label in samples:
-        tally += Tally.of_picture(predict(image), object_truth(label, ignore_index), classes)
-    return tally
+_Loaded = tuple[Runtime, PromptBank | None]
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """A configuration with the runtime and the prompts that it needs."""
+def _model_answers(
+    task: Task,
+    vocabulary: Vocabulary,
+    groups: IntArray | None,
+    examples: CropSource | None,
+    loaded: _Loaded | None,
+) -> Answers:
+    runtime, bank = loaded or task.load()
+    return ModelAnswers(
+        runtime,
+        vocabulary,
+        task.configurations,
+        bank=bank,
+        examples=examples,
+        tuned=None if task.tuned is None else TunedPrompts.load(task.tuned),
+        cache=PromptCache(),
+        protocol=task.protocol,
+        groups=groups,
+    )
 
-    configuration: Configuration
-    runtime: Runtime
-    ontology: PromptOntology
 
-    @property
-    def first_round(self) -> Configuration:
-        """What decides the first scores: the configuration without name and refinement."""
-        return replace(self.configuration, name="", refine=0, refine_mode="pool")
+def _segmenter_answers(task: Task, vocabulary: Vocabulary, loaded: _Loaded | None) -> Answers:
+    find = Segmenter(*(loaded or task.load())).prepare(vocabulary)
+
+    def answer(image: ImageArray) -> list[IntArray]:
+        labels = find(image).labels
+        return [np.where(labels < 0, len(vocabulary), labels)]
+
+    return answer
 
 
-def _check(
-    configurations: Sequence[Configuration],
-    examples: Examples | None,
-    variant: Callable[[Configuration], Runtime] | None,
-) -> None:
-    names = [configuration.name for configuration in configurations]
-    if not names or len(set(names)) < len(names):
-        raise DataError(f"configurations need different names, at least one; given are {names}")
-    for configuration in configurations:
-        if configuration.examples and examples is None:
-            raise DataError(f"configuration {configuration.name!r} needs examples; give some")
-        if not configuration.is_whole and variant is None:
+def _open(task: Task) -> tuple[list[str], LabelledSamples, IntArray | None]:
+    """Find the counted classes, the photos, and the counted class of each word of the model."""
+    folder = LabelledFolder(task.root, "train" if task.holdout else task.split)
+    indices: Sequence[int] = range(len(folder))
+    if task.holdout:
+        if task.holdout_every < 1:
+            raise DataError(f"{folder.name} has no photos that are kept aside from training")
+        indices = indices[:: task.holdout_every]
+    names, groups = list(folder.names), None
+    if folder.vocabulary.names != names:
+        names, groups = folder.vocabulary.roll_up()
+        if not set(folder.names) <= set(names):
+            raise DataError(f"{task.root}/vocabulary.json does not name the classes of classes.txt")
+    positions = np.full(len(folder.names) + 2, -1, np.int32)
+    positions[: len(folder.names)] = [names.index(name) for name in folder.names]
+    background = [index for index, name in enumerate(names) if is_background(name)]
+    if task.unlabelled:
+        if groups is not None or not folder.has_background:
             raise DataError(
-                f"configuration {configuration.name!r} switches parts of the network off; "
-                "give variant"
+                f"{folder.name} labels no background, so unlabelled pixels have no truth"
             )
+        background = [len(names)]
+        names = [*names, UNLABELLED_NAME]
+    if background:
+        positions[BACKGROUND] = background[0]
+    return names, LabelledSamples(folder, indices[: task.limit], positions), groups
 
 
-def _predict(
-    runtime: Runtime, plans: Sequence[_Plan], image: ImageArray, settings: RefineSettings
-) -> list[IntArray]:
-    """Answer one picture in every configuration, class indices H W each."""
-    fitted = fit_picture(image, runtime.info)
-    features = runtime.encode_image(fitted)
-    size_hw = (image.shape[0], image.shape[1])
-    firsts: dict[Configuration, FloatArray] = {}
-    predictions = []
-    for plan in plans:
-        if plan.first_round not in firsts:
-            firsts[plan.first_round] = plan.runtime.score(features, plan.ontology.arrays)
-        refined = refine_rounds(
-            plan.runtime,
-            features,
-            plan.ontology,
-            rounds=plan.configuration.refine,
-            mode=plan.configuration.refine_mode,
-            image=fitted,
-            settings=settings,
-            logits=firsts[plan.first_round],
-        )
-        predictions.append(decide(refined.logits, size_hw))
-    return predictions
-
-
-class _Remarkable:
-    """The pictures that went best and worst so far."""
-
-    def __init__(self) -> None:
-        self.best: list[Answer] = []
-        self.worst: list[Answer] = []
-
-    def offer(self, answer: Answer) -> None:
-        """Keep a picture if it is among the best or the worst."""
-        if np.isnan(answer.miou):
-            return
-        self.best = sorted([*self.best, answer], key=lambda a: (-a.miou, a.number))[:REMARKABLE]
-        self.worst = sorted([*self.worst, answer], key=lambda a: (a.miou, a.number))[:REMARKABLE]
+def _examples(task: Task, runtime: Runtime) -> CropSource:
+    """Take the first few regions of every class from photos that may be trained on."""
+    train = LabelledFolder(task.root, "train")
+    every = task.holdout_every
+    samples = (train[index] for index in range(len(train)) if not every or index % every)
+    pairs = ((sample.image, sample.label) for sample in samples)
+    return CropSource.from_samples(
+        runtime, pairs, train.names, wanted=task.example_names, per_class=task.examples
+    )

@@ -5,15 +5,17 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from dpseg.draw import overlay
+from dpseg.errors import DataError
 from dpseg.evaluate.confusion import IntArray
-from dpseg.evaluate.evaluate import Answer, Evaluation
+from dpseg.evaluate.evaluation import Answer, Evaluation, save_json
 from dpseg.evaluate.metrics import class_iou
+from dpseg.files import write_text
 
 #: Figure to column heading, in the order of the columns.
 COLUMNS = {
@@ -78,7 +80,33 @@ def markdown_summary(evaluations: Sequence[Evaluation], figure: str = "miou") ->
     return _markdown_table(header, rows)
 
 
-def save_html(evaluations: Sequence[Evaluation], path: Path | str, title: str = "Results") -> None:
+def markdown_rows(evaluations: Sequence[Evaluation], rows: Mapping[str, str]) -> str:
+    """Write chosen configurations: mIoU of every set, then means over the sets.
+
+    Args:
+        evaluations: one a set, all with the same configurations.
+        rows: label to configuration name.
+
+    Returns:
+        A Markdown table.
+    """
+    means = ["miou", "small_miou", "boundary_iou"]
+    if all(evaluation.unseen is not None for evaluation in evaluations):
+        means.insert(1, "unseen_miou")
+    header = ["", *(e.name for e in evaluations), *(f"mean {COLUMNS[mean]}" for mean in means)]
+    tables = [evaluation.figures() for evaluation in evaluations]
+    lines = [
+        [
+            label,
+            *(_percent(table[name]["miou"]) for table in tables),
+            *(_percent(float(np.mean([table[name][mean] for table in tables]))) for mean in means),
+        ]
+        for label, name in rows.items()
+    ]
+    return _markdown_table(header, lines)
+
+
+def save_html(evaluations: Sequence[Evaluation], path: Path, title: str = "Results") -> None:
     """Write a page with all tables, and the pictures that went best and worst.
 
     Args:
@@ -93,14 +121,37 @@ def save_html(evaluations: Sequence[Evaluation], path: Path | str, title: str = 
         f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head>"
         f"<body><h1>{html.escape(title)}</h1>{body}</body></html>\n"
     )
-    Path(path).write_text(page, encoding="utf-8")
+    write_text(path, page)
+
+
+def save_report(
+    evaluations: Sequence[Evaluation], folder: Path, tables: str, title: str = "Results"
+) -> None:
+    """Write `results.json`, `results.md` and `results.html`.
+
+    Args:
+        evaluations: one a set.
+        folder: where to; it is made.
+        tables: the Markdown.
+        title: of the page.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_json(evaluations, folder / "results.json")
+        write_text(folder / "results.md", tables)
+        save_html(evaluations, folder / "results.html", title)
+    except OSError as error:
+        raise DataError(f"cannot write results to {folder}: {error.strerror}") from error
 
 
 def _section(evaluation: Evaluation) -> str:
     header, rows = _figure_table(evaluation)
     first = next(iter(evaluation.tallies.values()))
     order = np.argsort(-np.nan_to_num(class_iou(first.confusion), nan=-1), kind="stable")
-    names = evaluation.vocabulary.names
+    names = evaluation.names
     columns = [class_iou(tally.confusion) for tally in evaluation.tallies.values()]
     class_rows = [[names[index], *(_percent(iou[index]) for iou in columns)] for index in order]
     best = "".join(_figure(evaluation, answer) for answer in evaluation.best)
@@ -129,8 +180,8 @@ def _figure(evaluation: Evaluation, answer: Answer) -> str:
 
 def _painted(evaluation: Evaluation, answer: Answer, labels: IntArray) -> str:
     """Draw labels over the picture, as a data URL."""
-    areas = np.bincount(labels[labels >= 0], minlength=len(evaluation.vocabulary)) / labels.size
-    shares = dict(zip(evaluation.vocabulary.names, areas.tolist(), strict=True))
+    areas = np.bincount(labels[labels >= 0], minlength=len(evaluation.names)) / labels.size
+    shares = dict(zip(evaluation.names, areas.tolist(), strict=True))
     picture = overlay(answer.image, labels.astype(np.int32), shares)
     picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     buffer = io.BytesIO()
@@ -149,7 +200,7 @@ def _figure_table(evaluation: Evaluation) -> tuple[list[str], list[list[str]]]:
 
 def _size_of(evaluation: Evaluation) -> str:
     split = "" if evaluation.unseen is None else f" ({len(evaluation.unseen)} unseen)"
-    return f"{evaluation.pictures} pictures, {len(evaluation.vocabulary)} classes{split}"
+    return f"{evaluation.pictures} pictures, {len(evaluation.names)} classes{split}"
 
 
 def _percent(value: float) -> str:
