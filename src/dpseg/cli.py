@@ -16,9 +16,11 @@ import typer
 from dpseg import __version__
 from dpseg.commands import data
 from dpseg.commands.common import FAILED, complain
+from dpseg.commands.evaluate import ablate, evaluate
 from dpseg.commands.import_sed import import_sed
 from dpseg.commands.segment import segment
 from dpseg.commands.serve import serve
+from dpseg.commands.tune import tune
 from dpseg.errors import DPSegError
 
 app = typer.Typer(
@@ -98,4 +100,7 @@ def models(
 
 app.command("import-sed")(import_sed)
 app.command()(serve)
+app.command()(evaluate)
+app.command()(ablate)
+app.command()(tune)
 app.add_typer(data.app, name="data")

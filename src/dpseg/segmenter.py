@@ -19,6 +19,7 @@ from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike
 from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
+from dpseg.prompts.tune import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.runtime import FloatArray, ModelInfo, Runtime
 from dpseg.segmentation import Segmentation
@@ -28,6 +29,7 @@ from dpseg.vocabulary import ClassEntry, Vocabulary
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]]"
+Tuned: TypeAlias = "TunedPrompts | str | os.PathLike[str]"
 
 
 class Finder:
@@ -36,10 +38,14 @@ class Finder:
     `Segmenter.prepare` makes it.
     """
 
-    def __init__(self, pipeline: Pipeline, question: Question) -> None:
+    def __init__(
+        self, pipeline: Pipeline, question: Question, tuned: TunedPrompts | None = None
+    ) -> None:
         self._pipeline = pipeline
         self._question = question
-        self._ontology = pipeline.ontology(question)
+        ontology = pipeline.ontology(question)
+        key = pipeline.runtime.info.encoder_key
+        self._ontology = ontology if tuned is None else tuned.applied(ontology, key)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -123,6 +129,7 @@ class Segmenter:
         refine_mode: RefineMode = ...,
         unlabelled: bool = ...,
         prompts: PromptKind = ...,
+        tuned: Tuned | None = ...,
     ) -> list[Segmentation]: ...
 
     @overload
@@ -136,6 +143,7 @@ class Segmenter:
         refine_mode: RefineMode = ...,
         unlabelled: bool = ...,
         prompts: PromptKind = ...,
+        tuned: Tuned | None = ...,
     ) -> Segmentation: ...
 
     def __call__(
@@ -148,6 +156,7 @@ class Segmenter:
         refine_mode: RefineMode = "pool",
         unlabelled: bool = True,
         prompts: PromptKind = "dual",
+        tuned: Tuned | None = None,
     ) -> Segmentation | list[Segmentation]:
         """Segment a photo, or several.
 
@@ -162,6 +171,8 @@ class Segmenter:
             unlabelled: leave pixels without a label where nothing that was named convinces;
                 False makes every pixel one of the classes.
             prompts: what speaks for a class: its name, its pictures, or both.
+            tuned: prompts that `dpseg tune` fitted to labelled pictures, or their file; they
+                outrank names and pictures of the classes that they hold.
 
         Returns:
             A result, or a list of results for a list of photos.
@@ -178,6 +189,7 @@ class Segmenter:
             refine_mode=refine_mode,
             unlabelled=unlabelled,
             prompts=prompts,
+            tuned=tuned,
         )
         return [find(one) for one in photo] if isinstance(photo, (list, tuple)) else find(photo)
 
@@ -190,6 +202,7 @@ class Segmenter:
         refine_mode: RefineMode = "pool",
         unlabelled: bool = True,
         prompts: PromptKind = "dual",
+        tuned: Tuned | None = None,
     ) -> Finder:
         """Encode the prompts once, for any number of photos that come one by one.
 
@@ -211,7 +224,9 @@ class Segmenter:
             unlabelled=unlabelled,
             prompts=prompts,
         )
-        return Finder(self._pipeline, question)
+        if tuned is not None and not isinstance(tuned, TunedPrompts):
+            tuned = TunedPrompts.load(os.fspath(tuned))
+        return Finder(self._pipeline, question, tuned)
 
     def label(
         self, scores: FloatArray, photo_hw: tuple[int, int], *, given: int, unlabelled: bool = True

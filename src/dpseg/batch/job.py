@@ -28,7 +28,7 @@ _BLOCK = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What is asked of every file; the first seven are as in `Segmenter.__call__`.
+    """What is asked of every file; most is as in `Segmenter.__call__`.
 
     Attributes:
         classes: what to look for.
@@ -37,6 +37,7 @@ class Job:
         refine_mode: how refinement reads the photo again.
         unlabelled: leave pixels without a label where no name convinces.
         prompts: names, pictures, or both.
+        tuned: a file of tuned prompts.
         model: a preset's name, a folder or a hub id.
         overlay: write a picture to look at, too.
         maps: how maps are read and what is written of them.
@@ -49,6 +50,7 @@ class Job:
     refine_mode: RefineMode = "pool"
     unlabelled: bool = True
     prompts: PromptKind = "dual"
+    tuned: Path | None = None
     model: str = "dpseg-lite"
     overlay: bool = True
     maps: MapRules = field(default_factory=MapRules)
@@ -63,6 +65,7 @@ class Job:
             refine_mode=self.refine_mode,
             unlabelled=self.unlabelled,
             prompts=self.prompts,
+            tuned=self.tuned,
         )
 
     def key(self) -> str:
@@ -73,7 +76,7 @@ class Job:
 
         Raises:
             CheckpointError: there is no such model.
-            PromptError: an example picture cannot be read.
+            PromptError: an example picture or the tuned prompts cannot be read.
         """
         from dpseg.weights import model_files
 
@@ -83,6 +86,7 @@ class Job:
             [[name, _digests(name, pictures)] for name, pictures in self.examples.items()],
             [self.refine, self.refine_mode, self.unlabelled, self.prompts],
             [self.overlay, asdict(self.maps), self.smooth],
+            _digest_of(self.tuned),
             [[path.name, hash_file(path)] for path in model_files(self.model)] or self.model,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -99,6 +103,13 @@ def hash_file(path: Path, start: str = "") -> str:
         while block := file.read(_BLOCK):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _digest_of(tuned: Path | None) -> str | None:
+    try:
+        return None if tuned is None else hash_file(tuned)
+    except OSError as error:
+        raise PromptError(f"cannot read tuned prompts {tuned}: {error.strerror}") from error
 
 
 def _digests(name: str, pictures: Sequence[PictureLike]) -> list[str]:

@@ -55,6 +55,9 @@ def segment(
     prompts: Annotated[
         Literal["dual", "text", "visual"], typer.Option(help="Names, pictures, or both.")
     ] = "dual",
+    tuned: Annotated[
+        Path | None, typer.Option(help="Prompts that `dpseg tune` fitted to labelled pictures.")
+    ] = None,
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "dpseg-lite",
     overlay: Annotated[bool, typer.Option(help="Write overlay.png, too.")] = True,
     again: Annotated[
@@ -101,6 +104,7 @@ def segment(
         refine_mode=refine_mode,
         unlabelled=unlabelled,
         prompts=prompts,
+        tuned=tuned,
         model=model,
         overlay=overlay,
         maps=_map_rules(bands, value_range, window, polygons),
