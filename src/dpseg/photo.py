@@ -37,7 +37,9 @@ MAX_PIXELS = 89_478_485
 _WHITE_LEVELS = (255, 1023, 4095, 16383, 65535)
 
 
-def load_photo(photo: PhotoLike, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
+def load_photo(
+    photo: PhotoLike, *, max_pixels: int = MAX_PIXELS, what: str = "the photo"
+) -> ImageArray:
     """Read a photo, upright and in RGB.
 
     EXIF rotation is applied, alpha is laid on white, the first frame of many is taken. Pictures
@@ -47,6 +49,7 @@ def load_photo(photo: PhotoLike, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
         photo: a path, a file's bytes, a PIL picture, or an array H W, H W 3 or H W 4 of uint8
             or uint16.
         max_pixels: pictures with more pixels are refused.
+        what: how errors call a picture that has no path.
 
     Returns:
         H W 3.
@@ -57,11 +60,11 @@ def load_photo(photo: PhotoLike, *, max_pixels: int = MAX_PIXELS) -> ImageArray:
     if isinstance(photo, np.ndarray):
         return _from_array(photo, max_pixels=max_pixels)
     if isinstance(photo, Image.Image):
-        return _from_pillow(photo, what="the picture", max_pixels=max_pixels)
+        return _from_pillow(photo, what=what, max_pixels=max_pixels)
     if isinstance(photo, bytes):
         if not photo:
-            raise ImageError("the picture is empty: 0 bytes were given.")
-        return _from_file(io.BytesIO(photo), what="the given bytes", max_pixels=max_pixels)
+            raise ImageError(f"{what} is empty: 0 bytes were given.")
+        return _from_file(io.BytesIO(photo), what=what, max_pixels=max_pixels)
     if isinstance(photo, (str, os.PathLike)):
         return _from_path(Path(photo), max_pixels=max_pixels)
     raise ImageError(

@@ -10,9 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from test_api import ask, complaint
 
-from conftest import HeldRuntime
+from serving import HeldRuntime, ask, complaint
 
 Held = tuple[str, HeldRuntime]
 

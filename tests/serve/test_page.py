@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import socket
 import threading
@@ -17,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Playwright, expect, sync_playwright
 
 from colour_runtime import paint
 from serving import PHOTO, HeldRuntime
@@ -35,6 +36,9 @@ FLAGS = (
     "--disable-sync",
     "--disable-domain-reliability",
 )
+
+#: What Chromium asks in spite of all flags, whichever page is open.
+CHROMIUMS_OWN = {"accounts.google.com", "clients2.google.com", "update.googleapis.com"}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 
@@ -57,6 +61,11 @@ class Outside:
             with connection:
                 connection.settimeout(5)
                 self.asked.append(connection.recv(200).decode("latin-1").split("\r\n")[0])
+
+    def hosts(self) -> set[str]:
+        """Who was asked for, but by Chromium for its own ends."""
+        found = re.findall(r"^[A-Z]+ (?:https?://)?([^/: ]+)", "\n".join(self.asked), re.MULTILINE)
+        return set(found) - CHROMIUMS_OWN
 
     def close(self) -> None:
         self._listener.close()
@@ -107,8 +116,7 @@ def photo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def choose(page: Page, photo: Path, names: str = "red, blue") -> None:
     page.set_input_files("#photo", photo)
-    page.fill("#class-input", names)
-    page.press("#class-input", "Enter")
+    page.fill("#class-input", f"{names},")
 
 
 def find(page: Page) -> None:
@@ -167,7 +175,8 @@ def test_opacity_and_switches_change_the_picture(page: Page, photo: Path) -> Non
     choose(page, photo)
     find(page)
     page.locator("#opacity").fill("0")
-    np.testing.assert_allclose(canvas(page), PHOTO, atol=3)
+    inside = np.s_[4:40, 4:40]  # away from edges, where JPEG smears
+    np.testing.assert_allclose(canvas(page)[inside], PHOTO[inside], atol=3)
     page.locator("#opacity").fill("100")
     np.testing.assert_allclose(canvas(page)[20, 20], colour_of(page, "red"), atol=3)
     page.locator("#legend li", has_text="red").locator("input").uncheck()
@@ -384,11 +393,10 @@ def test_no_request_leaves_this_machine(page: Page, photo: Path, outside: Outsid
     assert asked
     local = ("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:")
     assert [url for url in asked if not url.startswith(local)] == []
-    # The note keeper works, and had nothing to note until now; nor may the page's own code leave.
-    assert outside.asked == []
-    blocked = page.evaluate("fetch('http://outside.example/').then(() => false, () => true)")
-    assert blocked
-    assert outside.asked == []
-    with pytest.raises(Exception, match="ERR_"):
+    assert outside.hosts() == set()
+    # Not even the page's own code may leave; and the notes are kept, as a visit shows.
+    assert page.evaluate("fetch('http://outside.example/').then(() => false, () => true)")
+    assert outside.hosts() == set()
+    with pytest.raises(Error, match="ERR_"):
         page.goto("http://outside.example/")
-    assert "outside.example" in " ".join(outside.asked)
+    assert outside.hosts() == {"outside.example"}

@@ -57,11 +57,14 @@ class Asked:
         examples: dict[str, list[tuple[npt.NDArray[np.uint8], Image.Image | None]]] = {}
         for number, shown in enumerate(self.examples, 1):
             try:
-                picture = load_photo(shown.picture, max_pixels=max_pixels)
-                mask = shown.mask and Image.fromarray(load_photo(shown.mask, max_pixels=max_pixels))
+                picture = load_photo(shown.picture, max_pixels=max_pixels, what="the file")
+                mask = None
+                if shown.mask is not None:
+                    pixels = load_photo(shown.mask, max_pixels=max_pixels, what="the mask")
+                    mask = Image.fromarray(pixels)
             except ImageError as error:
                 raise PromptError(f"example {number}, of {shown.name!r}: {error}") from error
-            examples.setdefault(shown.name, []).append((picture, mask or None))
+            examples.setdefault(shown.name, []).append((picture, mask))
         return segmenter(
             load_photo(self.photo, max_pixels=max_pixels),
             self.classes if self.classes is not None else (),

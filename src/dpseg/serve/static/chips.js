@@ -17,7 +17,6 @@ export class Chips {
     this.invitation = input.placeholder;
     input.addEventListener("keydown", (event) => this.#key(event));
     input.addEventListener("input", () => /[,\n]/.test(input.value) && this.commit());
-    input.addEventListener("blur", () => this.commit());
     list.parentElement.addEventListener("click", (event) => {
       if (event.target === list.parentElement) input.focus();
     });
