@@ -15,6 +15,7 @@ class LiteConfig(BaseModel):
         name: preset name.
         embedding_dim: D of the joint space.
         adapter_dim: hidden width of the image tower's adapter.
+        context_blocks: attention blocks over places in that adapter.
         text_dim: size of the text tower's embedding.
         templates: the M sentence templates, each with one `{}`.
         widths: channels before the first stage, then after each stage.
@@ -29,6 +30,7 @@ class LiteConfig(BaseModel):
     name: str = "dpseg-lite"
     embedding_dim: int = 512
     adapter_dim: int = 256
+    context_blocks: int = 0
     text_dim: int = 384
     templates: tuple[str, ...] = (
         "{}",

@@ -36,7 +36,9 @@ class LiteModel(nn.Module):
         super().__init__()
         self.config = config
         self.tower = LiteImageTower(
-            embedding_dim=config.embedding_dim, adapter_dim=config.adapter_dim
+            embedding_dim=config.embedding_dim,
+            adapter_dim=config.adapter_dim,
+            context_blocks=config.context_blocks,
         )
         self.text_map = TextMap(
             centres=config.anchors, text_dim=config.text_dim, embedding_dim=config.embedding_dim

@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from dpseg.data.transforms import CropSettings, random_crop
+from dpseg.data.transforms import (
+    HIDDEN_SIDE,
+    CropSettings,
+    hide_squares,
+    jitter_colours,
+    random_crop,
+)
 
 GREY = 124
 
@@ -66,12 +72,32 @@ def test_half_of_the_crops_are_mirrored():
 
 
 def test_jitter_changes_colours_within_its_range():
-    image, label = np.full((32, 32, 3), 100, np.uint8), np.zeros((32, 32), np.int32)
-    settings = CropSettings(size=32, scale=(1.0, 1.0), jitter=0.2)
+    image = np.full((32, 32, 3), 100, np.uint8)
+    settings = CropSettings(jitter=0.2)
     generator = np.random.default_rng(0)
-    means = [random_crop(image, label, settings, generator)[0].mean() for _ in range(50)]
+    means = [jitter_colours(image, settings, generator).mean() for _ in range(50)]
     assert 79 <= min(means) < 85
     assert 115 < max(means) <= 120
+
+
+def test_colour_is_taken_away_at_times():
+    image, _, _ = make_photo()
+    settings, generator = CropSettings(jitter=0.0, grey=0.3), np.random.default_rng(0)
+    spreads = [np.ptp(jitter_colours(image, settings, generator), axis=2) for _ in range(100)]
+    assert 15 < sum(spread.max() <= 1 for spread in spreads) < 45
+
+
+def test_squares_are_hidden_in_every_second_crop():
+    image = np.zeros((3 * HIDDEN_SIDE, 4 * HIDDEN_SIDE - 10, 3), np.uint8)
+    settings, generator = CropSettings(hide=0.5), np.random.default_rng(0)
+    crops = [hide_squares(image, settings, generator) for _ in range(100)]
+    assert not image.any()
+    hidden = np.array([(crop == GREY).all(2).mean() for crop in crops])
+    assert 35 < (hidden > 0).sum() < 65
+    assert 0.4 < hidden[hidden > 0].mean() < 0.6
+    for crop in crops[:10]:
+        side = crop[:HIDDEN_SIDE, :HIDDEN_SIDE]
+        assert (side == side[0, 0]).all()
 
 
 def test_the_same_seed_draws_the_same_crop():

@@ -70,7 +70,7 @@ class Watched:
 
 def run_losses(stage, steps):
     generator = np.random.default_rng(0)
-    return [stage.loss(generator)[1] for _ in range(steps)]
+    return [stage.loss(generator, stage.module)[1] for _ in range(steps)]
 
 
 def test_asks_for_the_names_in_the_batch_and_some_others(make_stage):
@@ -122,8 +122,21 @@ def test_parts_are_left_out_by_chance(make_stage):
     assert not any(s.guidance_levels or s.token_wise for s in watched.switches)
 
 
+def test_tokens_of_some_names_are_left_out(make_stage):
+    stage = make_stage(classes=NAMES, token_drop=0.5)
+    watched = Watched(stage)
+    run_losses(stage, 12)
+    words = torch.stack([prompts.text_token_mask.any(1) for prompts in watched.prompts])
+    assert 0.25 < words.float().mean() < 0.75
+    assert words.any(0).all()
+    late = watched.prompts[-4:]
+    parts = torch.stack([p.visual_tokens.abs().sum((1, 2)) > 0 for p in late])
+    known = torch.stack([p.visual_mask for p in late])
+    assert 0.1 < parts[known].float().mean() < 0.9
+
+
 def test_trains_the_network_and_leaves_the_towers(make_stage, lite_model, tmp_path):
-    stage = make_stage(strategy_shares=(1.0, 0.0, 0.0), drop=0.0)
+    stage = make_stage(strategy_shares=(1.0, 0.0, 0.0), drop=0.0, token_drop=0.0)
     before = copy.deepcopy(stage.module.network.state_dict())
     run_stage(stage, LOOP, tmp_path / "run")
     for key, value in stage.module.network.state_dict().items():

@@ -13,6 +13,7 @@ from dpseg.train.dense_loss import (
     cell_targets,
     keep_scores_loss,
     masked_softmax_loss,
+    opinion_loss,
 )
 
 
@@ -124,3 +125,28 @@ def test_kept_scores_cost_their_divergence(normal):
     found = keep_scores_loss(student, teacher, scale=3.0)
     assert found.item() == pytest.approx(expected, rel=1e-4)
     assert keep_scores_loss(teacher, teacher, scale=3.0).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_opinion_counts_where_labels_are_silent_and_the_teacher_is_sure(normal):
+    student, teacher = normal(2, 9, 5), 3 * normal(2, 9, 5)  # three names and two others
+    generator = np.random.default_rng(1)
+    positive = torch.from_numpy((generator.random((2, 9, 3)) < 0.2).astype(np.float32))
+    negative = torch.from_numpy((generator.random((2, 9, 3)) < 0.4).astype(np.float32))
+    loss = opinion_loss(student, teacher, positive=positive, negative=negative, confidence=0.6)
+    total, counted = 0.0, 0
+    for image in range(2):
+        for place in range(9):
+            allowed = np.append(negative[image, place].numpy() == 0, [True, True])
+            share = softmax(teacher[image, place].numpy()[allowed])
+            if positive[image, place].any() or share.max() <= 0.6:
+                continue
+            own = log_softmax(student[image, place].numpy()[allowed])
+            total, counted = total - own[share.argmax()], counted + 1
+    assert 0 < counted < 18
+    assert loss.item() == pytest.approx(total / 18, rel=1e-5)
+
+
+def test_no_opinion_is_no_loss(normal):
+    scores, labelled = normal(4, 3), torch.ones(4, 2)
+    loss = opinion_loss(scores, scores, positive=labelled, negative=labelled, confidence=0.1)
+    assert loss.item() == 0

@@ -38,7 +38,8 @@ class LineStage:
             {"params": [self.module.bias], "lr": 0.01},
         ]
 
-    def loss(self, generator):
+    def loss(self, generator, averaged):
+        self.averaged = averaged
         if len(self.losses) == self.die_at:
             raise KilledError
         self.position += 1
@@ -78,7 +79,7 @@ def test_equals_a_plain_loop_with_torchs_schedule_and_average(tmp_path):
     schedule = torch.optim.lr_scheduler.SequentialLR(optimiser, [rise, fall], milestones=[5])
     average = plain.module.weight.detach().clone()
     for step in range(1, 31):
-        loss, _ = plain.loss(generator)
+        loss, _ = plain.loss(generator, plain.module)
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(plain.module.parameters(), 1.0)

@@ -30,6 +30,7 @@ def mixture(tmp_path):
 def make_stage(lite_model, mixture, normal):
     variants = [F.normalize(normal(2, 4, 512), dim=-1) for _ in range(NAMES)]
     anchors = F.normalize(normal(20, 512), dim=-1)
+    others = F.normalize(normal(5, 512), dim=-1)
 
     crop = CropSettings(size=64, scale=(1.0, 1.0))
 
@@ -39,6 +40,7 @@ def make_stage(lite_model, mixture, normal):
             teacher=lite_model.tower,
             sampler=batches or BatchSampler(mixture, crop=crop, batch_size=2, cells=(16,)),
             names=NameVariants(variants),
+            others=others,
             anchors=anchors,
             settings=TowerSettings(**settings),
         )
@@ -58,7 +60,7 @@ class SameBatch:
         negative = positive.any(-1, keepdim=True) * (1 - positive)
         images = torch.rand(2, 3, 64, 64, generator=generator)
         images[:, :, :32] *= 0.2
-        self.batch = Batch(images, {16: (positive, negative)})
+        self.batch = Batch(images, images, {16: (positive, negative)})
 
     def draw(self, generator):
         return self.batch
@@ -83,29 +85,36 @@ def test_trains_the_deep_pointwise_convolutions_and_what_was_added(make_stage, t
         assert torch.equal(teacher, before[key]), key
 
 
-def test_starts_faithful_and_without_pictures(make_stage):
-    stage, generator = make_stage(), np.random.default_rng(0)
-    _, figures = stage.loss(generator)
-    assert figures["keep"] == pytest.approx(0, abs=1e-5)
-    assert figures["dual"] == figures["text"]  # no region is known yet
+def loss_of(stage):
+    """A step's loss, with the stage as its own average."""
+    return stage.loss(np.random.default_rng(0), copy.deepcopy(stage.module))
+
+
+def test_starts_near_the_teacher_and_without_pictures(make_stage):
+    stage = make_stage()
+    _, figures = loss_of(stage)
+    near = figures["keep"]
+    assert figures["dual"] == pytest.approx(figures["text"], rel=1e-5)  # no region is known yet
     stage.module.tower.projection.weight.data += 0.05
-    _, figures = stage.loss(generator)
-    assert figures["keep"] > 1e-3
+    _, figures = loss_of(stage)
+    assert figures["keep"] > near + 1e-3
     assert figures["dual"] != figures["text"]
 
 
 def test_total_weighs_its_terms(make_stage):
-    stage = make_stage(keep=3.0, visual=0.25)
-    stage.loss(np.random.default_rng(0))
+    stage = make_stage(keep=3.0, visual=0.25, self_training=0.5, confidence=0.0)
+    loss_of(stage)
     stage.module.tower.projection.weight.data += 0.05
-    total, figures = stage.loss(np.random.default_rng(0))
+    total, figures = loss_of(stage)
+    assert figures["opinion"] > 0
     expected = figures["text"] + 0.25 * figures["dual"] + 3.0 * figures["keep"]
+    expected += 0.5 * figures["opinion"]
     assert total.item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_large_enough_regions_become_visual_prompts(make_stage):
     stage = make_stage(SameBatch([1, 5, 0]))
-    stage.loss(np.random.default_rng(0))
+    loss_of(stage)
     assert stage.module.queue.filled.tolist() == [0, 2, 0]
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
         shallow, _ = stage.module.tower.shallow(stage.sampler.batch.images)
@@ -117,15 +126,24 @@ def test_large_enough_regions_become_visual_prompts(make_stage):
 
 def test_learns_a_batch_by_heart(make_stage, tmp_path):
     stage = make_stage(SameBatch([8, 4, 0]), keep=0.0, adapter_lr=1e-2)
-    _, before = stage.loss(np.random.default_rng(0))
+    _, before = loss_of(stage)
     run_stage(stage, LoopSettings(steps=15, warmup=1, average=0.0), tmp_path / "run")
-    _, after = stage.loss(np.random.default_rng(0))
+    _, after = loss_of(stage)
     assert after["text"] < 0.8 * before["text"]
+
+
+def test_the_average_teaches_only_where_labels_are_silent(make_stage):
+    labelled = make_stage(SameBatch([8, 8, 0]), confidence=0.0)
+    assert loss_of(labelled)[1]["opinion"] == 0
+    silent = make_stage(SameBatch([8, 4, 0]), confidence=0.0)
+    assert loss_of(silent)[1]["opinion"] > 0
+    unsure = make_stage(SameBatch([8, 4, 0]), confidence=1.0)
+    assert loss_of(unsure)[1]["opinion"] == 0
 
 
 def test_competition_adds_to_the_loss(make_stage):
     plain, competing = (
-        make_stage(SameBatch([8, 4, 0]), compete=weight).loss(np.random.default_rng(0))[1]["text"]
+        loss_of(make_stage(SameBatch([8, 4, 0]), compete=weight))[1]["text"]
         for weight in (0.0, 2.0)
     )
     assert competing > plain + 0.1

@@ -163,11 +163,11 @@ def test_finished_run_begun_again_trains_nothing(run, train, monkeypatch):
 def kill_at(monkeypatch, stage, step):
     loss, calls = stage.loss, []
 
-    def dying(self, generator):
+    def dying(self, generator, averaged):
         calls.append(len(calls))
         if len(calls) == step:
             raise KeyboardInterrupt
-        return loss(self, generator)
+        return loss(self, generator, averaged)
 
     monkeypatch.setattr(stage, "loss", dying)
 

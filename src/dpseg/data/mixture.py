@@ -82,9 +82,7 @@ class Mixture:
                 held = source.holdout_every and i % source.holdout_every == 0
                 (self.holdout if held else self.samples).append((index, kept))
         self.excludes = self._exclusions(folders)
-        self._order = [
-            i for i, (s, _) in enumerate(self.samples) for _ in range(self.sources[s].repeat)
-        ]
+        self._repeats = self._rarity() * [self.sources[s].repeat for s, _ in self.samples]
 
     def _exclusions(self, folders: Sequence[LabelledFolder | None]) -> BoolArray:
         count = len(self.names)
@@ -111,11 +109,28 @@ class Mixture:
                 excludes[index, BACKGROUND_ROW] = members[index]
         return excludes
 
+    def _rarity(self) -> npt.NDArray[np.float64]:
+        """Weigh each photo by its rarest name, in [1, 4].
+
+        Source: repeat-factor sampling of LVIS, with `RARE` as its threshold.
+        """
+        present = np.zeros((len(self.samples), len(self.names)), dtype=bool)
+        for row, (_, sample) in zip(present, self.samples, strict=True):
+            found = np.unique(sample.label)
+            row[found[found >= 0]] = True
+        labelled = max(1, int(present.any(axis=1).sum()))
+        factor = np.sqrt(RARE * labelled / present.sum(axis=0).clip(min=1))
+        rarest: npt.NDArray[np.float64] = (present * factor).max(axis=1, initial=1.0)
+        return rarest.clip(max=MOST_REPEATS)
+
     def epoch(self, generator: np.random.Generator) -> IntArray:
-        """Draw an epoch's order of samples."""
-        return generator.permutation(np.array(self._order, dtype=np.int32))
+        """Draw an epoch's order of samples; a fractional repeat is a chance."""
+        whole = np.floor(self._repeats + generator.random(len(self._repeats))).astype(np.int32)
+        return generator.permutation(np.repeat(np.arange(len(whole), dtype=np.int32), whole))
 
 
+RARE = 0.02  # photos whose names are in a smaller share of all photos are shown more often
+MOST_REPEATS = 4.0
 BACKGROUND_ROW = BACKGROUND + 1  # the last row: -1
 
 

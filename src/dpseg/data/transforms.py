@@ -11,6 +11,8 @@ from PIL import Image
 from dpseg.data.dataset import UNLABELLED, LabelArray
 
 ImageArray = npt.NDArray[np.uint8]
+HIDDEN_SIDE = 64
+_GREY = 124
 
 
 @dataclass(frozen=True)
@@ -21,17 +23,21 @@ class CropSettings:
         size: side of the square crop in pixels.
         scale: range of the factor by which the photo's long side is set against `size`.
         jitter: largest relative change of brightness, contrast and colour.
+        grey: chance that all colour is taken away.
+        hide: chance that a square of `HIDDEN_SIDE` pixels is hidden, in every second crop.
     """
 
     size: int = 320
     scale: tuple[float, float] = (0.9, 2.0)
     jitter: float = 0.3
+    grey: float = 0.0
+    hide: float = 0.0
 
 
 def random_crop(
     image: ImageArray, label: LabelArray, settings: CropSettings, generator: np.random.Generator
 ) -> tuple[ImageArray, LabelArray]:
-    """Scale, crop, flip and colour-jitter a labelled photo.
+    """Scale, crop and flip a labelled photo.
 
     Args:
         image: RGB, H W 3.
@@ -51,13 +57,13 @@ def random_crop(
     picture = Image.fromarray(image).resize(new_wh, Image.Resampling.BILINEAR)
     scaled_label = Image.fromarray(label).resize(new_wh, Image.Resampling.NEAREST)
 
-    out_image = np.full((size, size, 3), 124, dtype=np.uint8)
+    out_image = np.full((size, size, 3), _GREY, dtype=np.uint8)
     out_label = np.full((size, size), UNLABELLED, dtype=np.int32)
     left, left_out, columns = _place(new_wh[0], size, generator)
     top, top_out, rows = _place(new_wh[1], size, generator)
     target = (slice(top_out, top_out + rows), slice(left_out, left_out + columns))
     source = (slice(top, top + rows), slice(left, left + columns))
-    out_image[target] = _jitter(np.asarray(picture)[source], settings.jitter, generator)
+    out_image[target] = np.asarray(picture)[source]
     out_label[target] = np.asarray(scaled_label)[source]
     if generator.random() < 0.5:
         out_image, out_label = out_image[:, ::-1].copy(), out_label[:, ::-1].copy()
@@ -71,11 +77,52 @@ def _place(extent: int, size: int, generator: np.random.Generator) -> tuple[int,
     return 0, int(generator.integers(size - extent + 1)), extent
 
 
-def _jitter(image: ImageArray, amount: float, generator: np.random.Generator) -> ImageArray:
-    brightness, contrast, saturation = generator.uniform(1 - amount, 1 + amount, size=3)
+def jitter_colours(
+    image: ImageArray, settings: CropSettings, generator: np.random.Generator
+) -> ImageArray:
+    """Change brightness, contrast and colour at random, and at times take all colour away.
+
+    Args:
+        image: RGB, H W 3.
+        settings: how much.
+        generator: source of chance.
+
+    Returns:
+        The changed picture, H W 3.
+    """
+    low, high = 1 - settings.jitter, 1 + settings.jitter
+    brightness, contrast, saturation = generator.uniform(low, high, size=3)
+    if generator.random() < settings.grey:
+        saturation = 0.0
     values = image.astype(np.float32)
     grey = values.mean(axis=2, keepdims=True)
     values = grey + saturation * (values - grey)
     values = values.mean() + contrast * (values - values.mean())
     jittered: ImageArray = np.clip(values * brightness, 0, 255).astype(np.uint8)
     return jittered
+
+
+def hide_squares(
+    image: ImageArray, settings: CropSettings, generator: np.random.Generator
+) -> ImageArray:
+    """Hide random squares of a crop, so that what is there must be told from around it.
+
+    Args:
+        image: RGB, H W 3.
+        settings: how much.
+        generator: source of chance.
+
+    Returns:
+        The picture with grey squares, H W 3.
+
+    Source: masked image consistency (Hoyer et al., CVPR 2023), here for labelled pixels too.
+    """
+    if generator.random() < 0.5:
+        return image
+    height, width = image.shape[:2]
+    rows, columns = -(-height // HIDDEN_SIDE), -(-width // HIDDEN_SIDE)
+    hidden = generator.random((rows, columns)) < settings.hide
+    mask = np.kron(hidden, np.ones((HIDDEN_SIDE, HIDDEN_SIDE), dtype=bool))[:height, :width]
+    covered = image.copy()
+    covered[mask] = _GREY
+    return covered

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
+from dpseg.encoders.place_attention import PlaceAttention
 from dpseg.errors import CheckpointError
 
 STRIDE = 16
@@ -49,6 +50,7 @@ class LiteImageTower(nn.Module):
     Args:
         embedding_dim: D of the joint space.
         adapter_dim: hidden width of the residual adapter.
+        context_blocks: attention blocks between the adapter's layers.
     """
 
     trunk: Any  # timm's feature extractor, untyped
@@ -56,7 +58,7 @@ class LiteImageTower(nn.Module):
     level_mean: Tensor
     level_scale: Tensor
 
-    def __init__(self, *, embedding_dim: int, adapter_dim: int) -> None:
+    def __init__(self, *, embedding_dim: int, adapter_dim: int, context_blocks: int = 0) -> None:
         super().__init__()
         self.trunk = _features_only()
         self.head = _head()
@@ -69,10 +71,11 @@ class LiteImageTower(nn.Module):
         self.projection = nn.Linear(HEAD_CHANNELS, embedding_dim, bias=False)
         self.adapter = nn.Sequential(
             nn.Linear(HEAD_CHANNELS, adapter_dim),
+            *(PlaceAttention(channels=adapter_dim) for _ in range(context_blocks)),
             nn.GELU(),
             nn.Linear(adapter_dim, embedding_dim),
         )
-        last = self.adapter[2]
+        last = self.adapter[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)

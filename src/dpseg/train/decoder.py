@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dpseg.encoders.lite import LEVEL_CHANNELS, LEVELS, STRIDE, FeaturePyramid
 from dpseg.lite_model import LiteModel
@@ -39,6 +40,8 @@ class DecoderSettings:
         classes: names asked for in a step, K.
         strategy_shares: chance of dual, text-only and visual-only prompts.
         drop: chance that a guidance level, or the token-wise costs, are left out.
+        token_drop: chance that a name's tokens are left out, words and parts on their own.
+        token_noise: largest length of random error added to a part's unit vector.
         min_cells: smallest region, in cells of the image embedding, that makes a visual prompt.
         auxiliary: weight of the early heads' loss.
     """
@@ -47,6 +50,8 @@ class DecoderSettings:
     classes: int = 14
     strategy_shares: tuple[float, float, float] = (0.6, 0.3, 0.1)
     drop: float = 0.1
+    token_drop: float = 0.4
+    token_noise: float = 0.8
     min_cells: float = 1.0
     auxiliary: float = 0.3
 
@@ -95,7 +100,9 @@ class DecoderTraining:
         """List the trained parameters, each group with its peak `lr`."""
         return [{"params": list(self.module.network.parameters()), "lr": self.settings.lr}]
 
-    def loss(self, generator: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(
+        self, generator: np.random.Generator, averaged: nn.Module
+    ) -> tuple[Tensor, Mapping[str, float]]:
         """Draw a batch and compute its loss and the figures to log."""
         batch = self.sampler.draw(generator)
         classes = self._choose_classes(batch, generator)
@@ -150,15 +157,29 @@ class DecoderTraining:
         drawn, known = self.module.queue.draw(generator, regions=regions)
         slots = {kind: rows.repeat(1, templates // regions, 1) for kind, rows in drawn.items()}
         tokens = drawn["token_wise"].reshape(len(text), regions * VISUAL_TOKENS, -1)  # N (R P) D
+        words_kept, parts_kept = torch.from_numpy(
+            generator.random((2, len(text))) >= self.settings.token_drop
+        )
         return Prompts(
             text_embedding=text,
             visual_embedding=slots["class_wise"],
             visual_features={j: slots[f"level{j}"] for j in LEVELS},
             text_tokens=self.text_tokens,
-            text_token_mask=self.text_token_mask,
-            visual_tokens=tokens,
+            text_token_mask=self.text_token_mask & words_kept[:, None],
+            visual_tokens=self._blurred(tokens, generator) * parts_kept[:, None, None],
             visual_mask=known,
         )
+
+    def _blurred(self, tokens: Tensor, generator: np.random.Generator) -> Tensor:
+        """Add random errors to tokens, N L D.
+
+        The tower knows its training photos better than any other: without errors the decoder would
+        learn to trust tokens more than they deserve.
+        """
+        lengths = generator.uniform(0, self.settings.token_noise, (len(tokens), 1, 1))  # N 1 1
+        spread = torch.from_numpy(lengths).to(tokens.dtype) / tokens.shape[-1] ** 0.5
+        errors: Tensor = spread * torch.randn(tokens.shape)
+        return F.normalize(tokens, dim=-1) + errors
 
     def _loss_at(self, logits: Tensor, batch: Batch, classes: Tensor) -> Tensor:
         """Score logits (B K H W) against the targets of their resolution."""

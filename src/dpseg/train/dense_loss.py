@@ -93,6 +93,33 @@ def masked_softmax_loss(logits: Tensor, positive: Tensor, negative: Tensor) -> T
     return ((positive * -log_share).sum(0) / (amount + 1.0)).sum() / present
 
 
+def opinion_loss(
+    student: Tensor, teacher: Tensor, *, positive: Tensor, negative: Tensor, confidence: float
+) -> Tensor:
+    """Follow a teacher's sure opinion where labels name nothing.
+
+    Args:
+        student: scaled cosines to the N labelled names and R others, ... (N + R).
+        teacher: the teacher's, without gradient, ... (N + R).
+        positive: weight in [0, 1] of "is this name", ... N.
+        negative: weight in [0, 1] of "is not this name", ... N; what it rules out takes no part.
+        confidence: least share of the teacher's best name.
+
+    Returns:
+        Mean over all places of the cross-entropy where the teacher is sure, a scalar.
+
+    Source: mean teacher and confidence threshold of semi-supervised segmentation; a list of common
+    names beside the labelled ones is a dpseg choice, so that a silent pixel may be anything.
+    """
+    silent = positive.sum(-1) == 0  # ...
+    others = student.shape[-1] - negative.shape[-1]
+    ruled_out = F.pad(negative > 0, (0, others), value=False)  # ... (N + R)
+    share, name = teacher.masked_fill(ruled_out, -1e4).softmax(-1).max(-1)
+    sure = silent & (share > confidence)
+    rows = student[sure].masked_fill(ruled_out[sure], -1e4)
+    return F.cross_entropy(rows, name[sure], reduction="sum") / silent.numel()
+
+
 def keep_scores_loss(student: Tensor, teacher: Tensor, *, scale: float) -> Tensor:
     """Hold the student's distribution over many names near the teacher's.
 

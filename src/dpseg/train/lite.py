@@ -33,6 +33,8 @@ from dpseg.train.recipe import Recipe
 from dpseg.train.region_queue import RegionQueue
 from dpseg.train.sampling import BatchSampler, NameVariants
 from dpseg.train.tower import TowerStage
+from dpseg.unlabelled import unrelated_rivals
+from dpseg.vocabulary import ClassEntry
 from dpseg.weights import BANK_FILE, MODEL_FILE
 
 CALIBRATION_BATCHES = 24
@@ -47,8 +49,8 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         data_root: folder that holds the recipe's sources and `imagenet_pictures`.
         folder: receives the stages' results and, at the end, `dpseg-lite.safetensors` and its
             prompt bank.
-        start: an earlier run's folder; its model is where the stages begin, and its alignment is
-            what they stay faithful to.
+        start: an earlier run's folder; its tuned tower is where the tower begins, and its alignment
+            is what it stays faithful to.
 
     Raises:
         DataError: the data are not as the recipe says.
@@ -61,10 +63,15 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     mixture = Mixture(data_root, recipe.sources, unseen=_unseen_names(recipe, data_root))
     names = [with_synonyms(name).split("|") for name in mixture.names]
     variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
+    common = [
+        [name]
+        for name in unrelated_rivals([ClassEntry(first, tuple(rest)) for first, *rest in names])
+    ]
+    others, _ = embed_variants(aligned.text_map, text_tower, common, aligned.config.templates)
 
-    model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
+    model = load_lite(start / _TUNED) if start else copy.deepcopy(aligned)
     if not (folder / _TUNED).exists():
-        _tune_tower(recipe, model, aligned, mixture, variants, folder)
+        _tune_tower(recipe, model, aligned, mixture, variants, others.mean, folder)
         save_lite(model, folder / _TUNED)
     model = load_lite(folder / _TUNED)  # rounded to half precision, as a run begun again has it
     queue = _train_decoder(recipe, model, mixture, variants, tokens, folder)
@@ -83,7 +90,11 @@ def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) ->
     if not path.exists():
         config = recipe.model
         torch.manual_seed(recipe.tower.loop.seed)  # first weights of adapter and decoder
-        tower = LiteImageTower(embedding_dim=config.embedding_dim, adapter_dim=config.adapter_dim)
+        tower = LiteImageTower(
+            embedding_dim=config.embedding_dim,
+            adapter_dim=config.adapter_dim,
+            context_blocks=config.context_blocks,
+        )
         alignment = align(tower, text_tower, data_root / "imagenet_pictures", config.templates)
         model = LiteModel(config.model_copy(update={"anchors": len(alignment.names)}))
         model.tower.load_state_dict(tower.state_dict())
@@ -98,6 +109,7 @@ def _tune_tower(
     aligned: LiteModel,
     mixture: Mixture,
     variants: NameVariants,
+    others: Tensor,
     folder: Path,
 ) -> None:
     settings = recipe.tower
@@ -108,6 +120,7 @@ def _tune_tower(
             mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(STRIDE,)
         ),
         names=variants,
+        others=others,
         anchors=anchor_embeddings(aligned.text_map),
         settings=settings.loss,
     )

@@ -6,6 +6,7 @@ again with the same folder, it goes on from the last checkpoint to the same loss
 
 from __future__ import annotations
 
+import copy
 import csv
 import math
 import os
@@ -58,8 +59,14 @@ class Stage(Protocol):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """List the trained parameters, each group with its peak `lr`."""
 
-    def loss(self, generator: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
-        """Draw a batch and compute its loss and the figures to log."""
+    def loss(
+        self, generator: np.random.Generator, averaged: nn.Module
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Draw a batch and compute its loss and the figures to log.
+
+        `averaged` is `module` with the moving average of its trained weights: a steadier self that
+        may teach.
+        """
 
     def state_dict(self) -> dict[str, Any]:
         """Tell, as plain values, where its source of batches is."""
@@ -87,14 +94,15 @@ def run_stage(stage: Stage, settings: LoopSettings, folder: Path) -> None:
     peaks = [group["lr"] for group in groups]
     optimiser = torch.optim.AdamW(groups, weight_decay=settings.weight_decay)
     trained = [p for group in groups for p in group["params"]]
-    averages = [p.detach().clone() for p in trained]
+    averaged = copy.deepcopy(stage.module).eval()
+    averages = _same_parameters(stage.module, trained, averaged)
     step = _resume(folder, stage, optimiser, averages, generator)
     _cut_log(folder / "log.csv", step)
     started, first = time.monotonic(), step
     while step < settings.steps:
         for group, peak in zip(optimiser.param_groups, peaks, strict=True):
             group["lr"] = peak * _schedule(step, settings)
-        loss, figures = stage.loss(generator)
+        loss, figures = stage.loss(generator, averaged)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(trained, settings.clip)
@@ -112,6 +120,13 @@ def run_stage(stage: Stage, settings: LoopSettings, folder: Path) -> None:
     with torch.no_grad():
         for parameter, average in zip(trained, averages, strict=True):
             parameter.copy_(average)
+
+
+def _same_parameters(module: nn.Module, trained: list[Tensor], twin: nn.Module) -> list[Tensor]:
+    """Find a copy's parameters that correspond to the trained ones, frozen and in their order."""
+    twins = dict(twin.requires_grad_(False).named_parameters())
+    names = {id(parameter): name for name, parameter in module.named_parameters()}
+    return [twins[names[id(parameter)]] for parameter in trained]
 
 
 def _schedule(step: int, settings: LoopSettings) -> float:

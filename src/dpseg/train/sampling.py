@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dpseg.data.mixture import Mixture
-from dpseg.data.transforms import CropSettings, random_crop
+from dpseg.data.transforms import (
+    CropSettings,
+    ImageArray,
+    hide_squares,
+    jitter_colours,
+    random_crop,
+)
 from dpseg.train.dense_loss import cell_targets
 
 
@@ -21,11 +27,14 @@ class Batch:
     """Crops and what their labels say.
 
     Attributes:
-        images: RGB in [0, 1], channels last in memory, B 3 H W.
+        images: with changed colours and hidden squares, RGB in [0, 1], channels last in memory,
+            B 3 H W.
+        true_images: the same crops as they are.
         targets: cell side in pixels to (positive, negative) weights, each B (h w) N.
     """
 
     images: Tensor
+    true_images: Tensor
     targets: dict[int, tuple[Tensor, Tensor]]
 
 
@@ -51,21 +60,25 @@ class BatchSampler:
 
     def draw(self, generator: np.random.Generator) -> Batch:
         """Draw the next batch."""
-        images, targets = [], {cell: ([], []) for cell in self.cells}  # type: ignore[var-annotated]
+        images: list[ImageArray] = []
+        true_images: list[ImageArray] = []
+        targets = {cell: ([], []) for cell in self.cells}  # type: ignore[var-annotated]
         while len(images) < self.batch_size:
             if self._position == len(self._order):
                 self._order, self._position = self.mixture.epoch(generator).tolist(), 0
             source, sample = self.mixture.samples[self._order[self._position]]
             self._position += 1
             image, label = random_crop(sample.image, sample.label, self.crop, generator)
-            images.append(torch.from_numpy(image))
+            jittered = jitter_colours(image, self.crop, generator)
+            images.append(hide_squares(jittered, self.crop, generator))
+            true_images.append(image)
             for cell in self.cells:
                 positive, negative = cell_targets(label, self.mixture.excludes[source], cell)
                 targets[cell][0].append(positive)
                 targets[cell][1].append(negative)
-        stacked = torch.stack(images).permute(0, 3, 1, 2).float() / 255  # B 3 H W
         return Batch(
-            stacked.contiguous(memory_format=torch.channels_last),
+            _image_tensor(images),
+            _image_tensor(true_images),
             {cell: (torch.stack(p), torch.stack(n)) for cell, (p, n) in targets.items()},
         )
 
@@ -76,6 +89,11 @@ class BatchSampler:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a sampler of the same mixture was."""
         self._order, self._position = list(state["order"]), int(state["position"])
+
+
+def _image_tensor(images: Sequence[ImageArray]) -> Tensor:
+    pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # B 3 H W
+    return (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
 
 
 class NameVariants:

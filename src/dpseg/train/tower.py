@@ -1,8 +1,9 @@
 """Stage one: dense fine-tuning of the image tower, text map and shallow trunk frozen.
 
-The tower learns to say at every place which names are there. Three terms: each name's score from
-its text alone, each name's score from text and a picture of it (a recent region of another photo),
-and faithfulness to the untrained tower over ImageNet's thousands of names.
+The tower learns to say at every place which names are there. Four terms: each name's score from
+its text alone, each name's score from text and a picture of it (a recent region of another
+photo), faithfulness to the untrained tower over ImageNet's thousands of names, and, where labels
+are silent, agreement with its own moving average on which common name is there.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpseg.encoders.lite import STRIDE, LiteImageTower
-from dpseg.train.dense_loss import balanced_sigmoid_loss, keep_scores_loss, masked_softmax_loss
+from dpseg.train.dense_loss import (
+    balanced_sigmoid_loss,
+    keep_scores_loss,
+    masked_softmax_loss,
+    opinion_loss,
+)
 from dpseg.train.region_queue import RegionQueue
 from dpseg.train.sampling import BatchSampler, NameVariants
 
@@ -37,6 +43,8 @@ class TowerSettings:
         keep_places: places compared a batch, at most.
         compete: weight of the softmax over the names that labels rule in or out.
         visual: weight of the terms with visual prompts.
+        self_training: weight of the moving average's opinion where labels are silent.
+        confidence: least share of its best name for that opinion to count.
     """
 
     trunk_lr: float = 1e-4
@@ -46,6 +54,8 @@ class TowerSettings:
     keep_places: int = 400
     compete: float = 0.0
     visual: float = 0.5
+    self_training: float = 0.0
+    confidence: float = 0.6
 
 
 class TowerModule(nn.Module):
@@ -67,6 +77,7 @@ class TowerStage:
         teacher: the untrained tower to stay faithful to.
         sampler: batches with targets for cells of the tower's stride.
         names: joint text embeddings of the mixture's names.
+        others: joint text embeddings of common names beside them, unit length, R D.
         anchors: joint embeddings of the names to be faithful on, A D.
         settings: loss weights and rates.
     """
@@ -78,12 +89,14 @@ class TowerStage:
         teacher: LiteImageTower,
         sampler: BatchSampler,
         names: NameVariants,
+        others: Tensor,
         anchors: Tensor,
         settings: TowerSettings,
     ) -> None:
         self.teacher = copy.deepcopy(teacher).eval().requires_grad_(False)
         self.sampler = sampler
         self.names = names
+        self.others = others
         self.anchors = anchors
         self.settings = settings
         queue = RegionQueue(names=len(names.mean), widths={"class_wise": names.mean.shape[1]})
@@ -102,18 +115,23 @@ class TowerStage:
             {"params": added, "lr": self.settings.adapter_lr},
         ]
 
-    def loss(self, generator: np.random.Generator) -> tuple[Tensor, Mapping[str, float]]:
+    def loss(
+        self, generator: np.random.Generator, averaged: nn.Module
+    ) -> tuple[Tensor, Mapping[str, float]]:
         """Draw a batch and compute its loss and the figures to log."""
         settings, module = self.settings, self.module
+        assert isinstance(averaged, TowerModule)
         batch = self.sampler.draw(generator)
         positive, negative = batch.targets[STRIDE]
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
                 shallow, _ = module.tower.shallow(batch.images)
-                old, _ = self.teacher.deep(shallow)
-            embedding, _ = module.tower.deep(shallow)
-        new_places = F.normalize(embedding.float().flatten(2).transpose(1, 2), dim=-1)  # B (h w) D
-        old_places = F.normalize(old.float().flatten(2).transpose(1, 2), dim=-1)
+                true_shallow, _ = module.tower.shallow(batch.true_images)
+                small_images = F.interpolate(batch.true_images, scale_factor=0.5, mode="area")
+                small_shallow, _ = module.tower.shallow(small_images)
+                old_places = _places_at_two_sizes(self.teacher, true_shallow, small_shallow)
+                own_places = _places_at_two_sizes(averaged.tower, true_shallow, small_shallow)
+            new_places = _unit_places(module.tower.deep(shallow)[0])  # B (h w) D
 
         text = F.normalize(self.names.draw(generator).mean(1), dim=-1)  # N D
         drawn, known = module.queue.draw(generator, regions=int(generator.integers(1, 4)))
@@ -121,6 +139,14 @@ class TowerStage:
         dual = F.normalize(text + known[:, None] * visual, dim=-1)
         text_loss = self._name_loss(new_places @ text.T, positive, negative)
         dual_loss = self._name_loss(new_places @ dual.T, positive, negative)
+        common = torch.cat([text, self.others])  # (N + R) D
+        opinion = opinion_loss(
+            module.log_scale.exp() * (new_places @ common.T),
+            averaged.log_scale.exp() * (own_places @ common.T),
+            positive=positive,
+            negative=negative,
+            confidence=settings.confidence,
+        )
 
         count = new_places.shape[0] * new_places.shape[1]
         compared = min(settings.keep_places, count)
@@ -132,10 +158,12 @@ class TowerStage:
         )
         self._remember(new_places.detach(), positive)
         total = text_loss + settings.visual * dual_loss + settings.keep * keep
+        total = total + settings.self_training * opinion
         return total, {
             "text": text_loss.item(),
             "dual": dual_loss.item(),
             "keep": keep.item(),
+            "opinion": opinion.item(),
             "scale": module.log_scale.exp().item(),
             "bias": module.bias.item(),
         }
@@ -161,6 +189,21 @@ class TowerStage:
         if self.settings.compete:
             loss = loss + self.settings.compete * masked_softmax_loss(logits, positive, negative)
         return loss
+
+
+def _unit_places(embedding: Tensor) -> Tensor:
+    """List an embedding's places at unit length, B D h w to B (h w) D."""
+    return F.normalize(embedding.float().flatten(2).transpose(1, 2), dim=-1)
+
+
+def _places_at_two_sizes(tower: LiteImageTower, shallow: Tensor, small_shallow: Tensor) -> Tensor:
+    """Average a tower's embeddings of an image and of its half-size copy, B (h w) D, unit length.
+
+    Objects are known better where they are small in view, outlines where they are large.
+    """
+    whole = F.normalize(tower.deep(shallow)[0].float(), dim=1)
+    small = F.normalize(tower.deep(small_shallow)[0].float(), dim=1)
+    return _unit_places(whole + F.interpolate(small, whole.shape[-2:], mode="bilinear"))
 
 
 def _trained_trunk(tower: LiteImageTower) -> list[nn.Parameter]:

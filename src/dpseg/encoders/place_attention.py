@@ -1,0 +1,47 @@
+"""Attention between all places of an image: what a place shows depends on what stands around it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+_HEAD_DIM = 64
+
+
+class PlaceAttention(nn.Module):
+    """Let every place look at every other, then think on its own.
+
+    There is no position code: convolutions before it know where they are, and pictures of any size
+    and aspect are welcome. Both branches end at zero, so a new block changes nothing.
+
+    Args:
+        channels: C, a multiple of 64.
+
+    Source: transformer block, pre-norm (dpseg choice: a small tower recognises objects by their
+    surroundings; docs/experiments.md).
+    """
+
+    def __init__(self, *, channels: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(channels)
+        self.query_key_value = nn.Linear(channels, 3 * channels)
+        self.attention_out = nn.Linear(channels, channels)
+        self.mlp_norm = nn.LayerNorm(channels)
+        mlp_out = nn.Linear(2 * channels, channels)
+        self.mlp = nn.Sequential(nn.Linear(channels, 2 * channels), nn.GELU(), mlp_out)
+        for last in (self.attention_out, mlp_out):
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Mix places, B h w C to the same."""
+        places = x.flatten(1, 2)  # B (h w) C
+        query, key, value = (
+            torch.unflatten(part, 2, (-1, _HEAD_DIM)).transpose(1, 2)  # B heads (h w) 64
+            for part in self.query_key_value(self.attention_norm(places)).chunk(3, dim=-1)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        places = places + self.attention_out(mixed.transpose(1, 2).flatten(2))  # B (h w) C
+        thought: Tensor = places + self.mlp(self.mlp_norm(places))
+        return thought.view_as(x)
