@@ -16,8 +16,10 @@ import typer
 from dpseg import __version__
 from dpseg.commands import data
 from dpseg.commands.common import FAILED, complain
+from dpseg.commands.convert import convert
 from dpseg.commands.evaluate import ablate, evaluate
 from dpseg.commands.import_sed import import_sed
+from dpseg.commands.label_studio import label_studio
 from dpseg.commands.segment import segment
 from dpseg.commands.serve import serve
 from dpseg.commands.tune import tune
@@ -56,6 +58,8 @@ def _options(
 
 
 app.command()(segment)
+app.command()(convert)
+app.command("label-studio")(label_studio)
 
 
 @app.command()

@@ -89,14 +89,7 @@ class Segmentation:
 
     def to_rle(self) -> dict[str, dict[str, Any]]:
         """Encode each class that is there as COCO run lengths: `size` and `counts`."""
-        from pycocotools import mask as coco
-
-        found = {}
-        for name, count in self.pixels.items():
-            if count:
-                rle = coco.encode(np.asfortranarray(self.mask(name).astype(np.uint8)))
-                found[name] = {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
-        return found
+        return {name: encode_mask(self.mask(name)) for name, count in self.pixels.items() if count}
 
     def to_polygons(self) -> dict[str, list[Polygon]]:
         """Trace the outlines of each class that is there.
@@ -105,7 +98,9 @@ class Segmentation:
             For each class its separate regions, each an outline and its holes, in pixels of the
             photo: the pixel in the first row and column covers 0..1 x 0..1.
         """
-        return {name: _outlines(self.mask(name)) for name, count in self.pixels.items() if count}
+        return {
+            name: trace_outlines(self.mask(name)) for name, count in self.pixels.items() if count
+        }
 
     def to_supervision(self) -> Any:
         """Convert to `supervision.Detections`, one detection for each class that is there.
@@ -210,7 +205,16 @@ class Segmentation:
         return float((self.scores[k] * share).sum() / max(float(share.sum()), 1e-9))
 
 
-def _outlines(mask: BoolArray) -> list[Polygon]:
+def encode_mask(mask: BoolArray) -> dict[str, Any]:
+    """Encode a mask, H W, as COCO run lengths: `size` and `counts`."""
+    from pycocotools import mask as coco
+
+    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+
+
+def trace_outlines(mask: BoolArray) -> list[Polygon]:
+    """Trace the separate regions of a mask, H W, each as its outline and its holes."""
     from contourpy import FillType, contour_generator
 
     padded = np.pad(mask, 1).astype(np.float32)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from batch.loading import JOB, colours, files, killed_once
+from batch.loading import JOB, colours, files, killed_by_black, killed_once
 from dpseg import DPSegError
 from dpseg.batch.folder import run_local
 from dpseg.batch.ray import run_ray
@@ -48,6 +48,16 @@ def test_a_killed_worker_loses_nothing(cluster, tasks: list[Task], tmp_path: Pat
     assert [one.path.name for one in outcomes if one.error] == ["zz.jpg"]
     assert sorted(one.path for one in outcomes) == sorted(task.path for task in tasks)
     assert len(list((tmp_path / "out").glob("*/result.json"))) == 6
+
+
+def test_a_file_that_kills_its_worker_is_given_up(
+    cluster, tasks: list[Task], tmp_path: Path
+) -> None:
+    outcomes = list(run_ray(JOB, tasks, load=killed_by_black))
+    told = {one.path.stem: one.error for one in outcomes if one.error}
+    assert sorted(told) == ["black", "zz"]
+    assert "3 processes died" in told["black"]
+    assert len(list((tmp_path / "out").iterdir())) == 5
 
 
 def test_an_unreachable_cluster_is_an_error(

@@ -78,8 +78,10 @@ class Job:
             CheckpointError: there is no such model.
             PromptError: an example picture or the tuned prompts cannot be read.
         """
+        from dpseg.interop.hub import resolve
         from dpseg.weights import model_files
 
+        model = resolve(self.model)
         parts: list[Any] = [
             __version__,
             [asdict(entry) for entry in Vocabulary.of(self.classes)] if self.classes else [],
@@ -87,7 +89,7 @@ class Job:
             [self.refine, self.refine_mode, self.unlabelled, self.prompts],
             [self.overlay, asdict(self.maps), self.smooth],
             _digest_of(self.tuned),
-            [[path.name, hash_file(path)] for path in model_files(self.model)] or self.model,
+            [[path.name, hash_file(path)] for path in model_files(model)] or model,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 

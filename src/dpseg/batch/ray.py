@@ -1,13 +1,14 @@
 """The same job on a cluster: Ray Data hands the files to workers on any number of machines.
 
-A worker is the one of `batch/work.py`, held by a Ray actor. An actor that dies is started again and
-its files are tried again; those that it had finished are recognised by their key. Files and results
-are paths, so all machines must see the same folders.
+A worker is the one of `batch/work.py`, held by a Ray actor. Ray starts an actor that died again and
+gives it the same files; those that it had finished are recognised by their key, and one that killed
+it several times is given up. Files and results are paths: all machines must see the same folders.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,9 @@ from dpseg.segmenter import Segmenter
 
 #: Files that are handed out together: fewer make more traffic, more are lost with a worker.
 _BLOCK_FILES = 8
-#: How often Ray starts a worker again, and how often it tries a block of files again.
-_RESTARTS, _RETRIES = -1, 5
+#: In a result's folder: one byte for each time that its file was begun but not ended.
+_BEGUN_FILE = ".begun"
+_ATTEMPTS = 3
 
 
 class _RayWorker:
@@ -30,7 +32,7 @@ class _RayWorker:
         self._worker = make_worker()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        outcome = self._worker(Task(Path(row["path"]), Path(row["folder"])))
+        outcome = self._attempt(Task(Path(row["path"]), Path(row["folder"])))
         return {
             "path": row["path"],
             "folder": row["folder"],
@@ -39,6 +41,24 @@ class _RayWorker:
             "fatal": outcome.fatal,
             "trace": outcome.trace or "",
         }
+
+    def _attempt(self, task: Task) -> Outcome:
+        """Segment a file, unless it has killed its worker too often."""
+        begun = task.folder / _BEGUN_FILE
+        with suppress(OSError):  # a folder that cannot be written is the worker's to tell
+            task.folder.mkdir(parents=True, exist_ok=True)
+            with begun.open("ab") as file:
+                attempts = file.tell()
+                file.write(b".")
+            if attempts >= _ATTEMPTS:
+                begun.unlink()
+                told = f"{task.path}: {attempts} processes died that segmented it (out of memory?)."
+                return Outcome(task.path, task.folder, error=told)
+        outcome = self._worker(task)
+        with suppress(OSError):
+            begun.unlink()
+            task.folder.rmdir()  # only a folder without results is empty
+        return outcome
 
 
 def run_ray(
@@ -85,8 +105,6 @@ def run_ray(
             _RayWorker,
             fn_constructor_kwargs={"make_worker": make_worker},
             compute=ray.data.ActorPoolStrategy(size=workers),
-            max_restarts=_RESTARTS,
-            max_task_retries=_RETRIES,
         )
         by_path = dict(zip((row["path"] for row in rows), tasks, strict=True))
         for row in outcomes.iter_rows():

@@ -1,0 +1,80 @@
+"""Results on disk, as `Segmentation.save` and `dpseg segment` write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from dpseg.errors import DataError
+from dpseg.label_picture import read_label_picture
+from dpseg.runtime import BoolArray
+from dpseg.tiling import LabelArray
+
+
+@dataclass(frozen=True, slots=True)
+class SavedResult:
+    """What was found in one photo, read back.
+
+    Attributes:
+        name: of the result's folder.
+        photo: where the photo was, or None if that was not recorded.
+        classes: the names that were asked for.
+        confidences: one a class, in [0, 1]; None for a class that is not there.
+        labels: index into `classes`, -1 for unlabelled, H W.
+    """
+
+    name: str
+    photo: Path | None
+    classes: tuple[str, ...]
+    confidences: tuple[float | None, ...]
+    labels: LabelArray
+
+    def masks(self) -> Iterator[tuple[int, BoolArray]]:
+        """Give the index and the pixels, H W, of each class that is there."""
+        for k in range(len(self.classes)):
+            mask: BoolArray = self.labels == k
+            if mask.any():
+                yield k, mask
+
+
+def load_result(folder: Path) -> SavedResult:
+    """Read a result.
+
+    Args:
+        folder: holds `labels.png` and `result.json`.
+
+    Raises:
+        DataError: a file is missing or damaged, or the two do not belong together.
+    """
+    labels = read_label_picture(folder / "labels.png")
+    try:
+        record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+        entries = record["classes"]
+        photo = record["settings"].get("photo")
+        result = SavedResult(
+            name=folder.name,
+            photo=Path(photo) if photo else None,
+            classes=tuple(entry["name"] for entry in entries),
+            confidences=tuple(entry["confidence"] for entry in entries),
+            labels=labels,
+        )
+        fits = (record["height"], record["width"]) == labels.shape
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{folder / 'result.json'} cannot be read: {error!r}.") from error
+    if not fits or labels.max() >= len(result.classes):
+        raise DataError(f"{folder}: labels.png and result.json do not belong together.")
+    return result
+
+
+def results_in(folder: Path) -> Iterator[SavedResult]:
+    """Read all results of photos in the folders of a folder, by name.
+
+    Raises:
+        DataError: there is none, or one is damaged.
+    """
+    places = sorted(path.parent for path in folder.glob("*/labels.png"))
+    if not places:
+        raise DataError(f"{folder} holds no results (NAME/labels.png); `dpseg segment` makes them.")
+    yield from map(load_result, places)

@@ -1,0 +1,166 @@
+"""A video comes back frame by frame, without loss, and on wish without flicker."""
+
+import json
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from colour_runtime import ColourRuntime, paint
+from dpseg import DataError, ImageError, Segmenter
+from dpseg.video.segment import segment_video
+from dpseg.video.smooth import Smoother
+from dpseg.video.streams import VideoOut, open_video, read_label_video
+
+
+@pytest.fixture
+def runtime() -> ColourRuntime:
+    return ColourRuntime()
+
+
+@pytest.fixture
+def segmenter(runtime: ColourRuntime, cache) -> Segmenter:
+    return Segmenter(runtime, cache=cache)
+
+
+def write_video(path: Path, frames: list[np.ndarray], rate: int = 10) -> Path:
+    """Write frames H W 3 without loss."""
+    with VideoOut(
+        path, codec="ffv1", pixels="bgr0", given="rgb24", rate=Fraction(rate), options={}
+    ) as video:
+        for frame in frames:
+            video.write(frame)
+    return path
+
+
+def moving(steps: int = 5) -> list[np.ndarray]:
+    """A red block that moves over white."""
+    return [paint(("red", 24, 56, 8 * k, 8 * k + 32)) for k in range(steps)]
+
+
+def test_every_frame_is_labelled_as_a_photo(
+    segmenter: Segmenter, runtime: ColourRuntime, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / "clip.mkv", moving())
+    find = segmenter.prepare("red, blue", unlabelled=False)
+    encoded = runtime.calls["text"]
+    told: list[tuple[int, int]] = []
+    folder = segment_video(
+        segmenter, find, path, tmp_path / "out", progress=lambda *done: told.append(done)
+    )
+    assert runtime.calls["text"] == encoded  # the words were read once
+    found = list(read_label_video(folder / "labels.mkv"))
+    assert len(found) == 5
+    for labels, frame in zip(found, moving(), strict=True):
+        np.testing.assert_array_equal(labels, find(frame).labels)
+    assert told[-1] == (5, 5)
+    record = json.loads((folder / "result.json").read_text())
+    red = record["classes"][0]
+    assert (record["frames"], record["frames_per_second"]) == (5, 10)
+    assert red["pixels"] == sum(int((labels == 0).sum()) for labels in found)
+    assert len(red["area_by_frame"]) == 5
+
+
+def test_the_overlay_plays_and_shows_colours(segmenter: Segmenter, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mkv", moving(3))
+    folder = segment_video(segmenter, segmenter.prepare("red"), path, tmp_path / "out")
+    with av.open(str(folder / "overlay.mp4")) as video:
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(video=0)]
+    assert len(frames) == 3
+    height, width, _ = frames[0].shape
+    assert height % 2 == width % 2 == 0
+    assert width >= 720
+    assert height > width  # the key of colours stands below the square frame
+    assert all(frame.std() > 10 for frame in frames)
+
+
+def test_many_classes_survive_in_sixteen_bits(segmenter: Segmenter, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "clip.mkv", moving(2))
+    find = segmenter.prepare([*(f"thing{k}" for k in range(260)), "red"], unlabelled=False)
+    folder = segment_video(segmenter, find, path, tmp_path / "out", overlay=False)
+    assert not (folder / "overlay.mp4").exists()
+    for labels, frame in zip(read_label_video(folder / "labels.mkv"), moving(2), strict=True):
+        assert labels.max() == 260
+        np.testing.assert_array_equal(labels, find(frame).labels)
+
+
+def flicker(labels: list[np.ndarray]) -> float:
+    return float(np.mean([(before != after).mean() for before, after in pairwise(labels)]))
+
+
+def noisy(steps: int) -> list[np.ndarray]:
+    """A patch between red and yellow whose tint trembles, on white."""
+    random = np.random.default_rng(0)
+    frames = []
+    for _ in range(steps):
+        frame = paint()
+        tint = np.array((226, 118, 34)) + random.normal(0, (2, 22, 2), (6, 6, 3))
+        patch = np.kron(np.clip(tint, 0, 255), np.ones((8, 8, 1)))
+        frame[24:72, 24:72] = patch.astype(np.uint8)
+        frames.append(frame)
+    return frames
+
+
+def test_smoothing_calms_what_trembles(segmenter: Segmenter) -> None:
+    find = segmenter.prepare("red, yellow")
+    smoother = Smoother(segmenter, past=0.8)
+    results = [find(frame) for frame in noisy(12)]
+    plain = flicker([result.labels for result in results][4:])
+    calm = flicker([smoother(result) for result in results][4:])
+    assert plain > 0.02
+    assert calm < 0.5 * plain
+
+
+def test_smoothing_follows_what_moves_and_forgets_at_a_cut(segmenter: Segmenter) -> None:
+    find = segmenter.prepare("red, blue")
+    smoother = Smoother(segmenter, past=0.5)
+    for frame in moving():
+        result = find(frame)
+        smoothed = smoother(result)
+    middle = result.labels == 0
+    assert (smoothed == 0)[middle].mean() > 0.7
+    other = find(paint(ground="blue"))
+    np.testing.assert_array_equal(smoother(other), other.labels)
+
+
+def test_without_a_past_nothing_changes(segmenter: Segmenter) -> None:
+    find = segmenter.prepare("red, blue")
+    smoother = Smoother(segmenter, past=0)
+    for frame in moving(3):
+        result = find(frame)
+        np.testing.assert_array_equal(smoother(result), result.labels)
+    with pytest.raises(DataError, match="1"):
+        Smoother(segmenter, past=1)
+
+
+def test_frames_are_turned_upright(tmp_path: Path) -> None:
+    picture = np.zeros((32, 64, 3), np.uint8)
+    picture[:, :32] = 200
+    path = write_video(tmp_path / "clip.mp4", [picture])
+    turned = tmp_path / "turned.mp4"
+    with av.open(str(path)) as source, av.open(str(turned), "w") as sink:
+        stream = sink.add_stream_from_template(source.streams.video[0])
+        stream.set_display_rotation(90) if hasattr(stream, "set_display_rotation") else pytest.skip(
+            "this PyAV cannot write a rotation"
+        )
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                sink.mux(packet)
+    with open_video(turned) as video:
+        (frame,) = list(video.frames)
+    np.testing.assert_array_equal(frame, np.rot90(picture))
+
+
+def test_bad_videos_leave_nothing(segmenter: Segmenter, tmp_path: Path) -> None:
+    find = segmenter.prepare("red")
+    whole = write_video(tmp_path / "clip.mkv", moving())
+    broken, sound = tmp_path / "broken.mp4", tmp_path / "none.mp4"
+    broken.write_bytes(whole.read_bytes()[:200])
+    for path in (broken, sound):
+        with pytest.raises(ImageError, match="cannot be read as a video"):
+            segment_video(segmenter, find, path, tmp_path / "out")
+        assert list((tmp_path / "out").iterdir()) == []
