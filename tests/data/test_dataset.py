@@ -98,3 +98,32 @@ def test_malformed_class_lines_are_quoted(tmp_path, line):
 def test_two_labels_of_one_plain_name_are_refused(tmp_path):
     with pytest.raises(DataError, match="two classes are called 'couch'"):
         one_sample(tmp_path, np.zeros((4, 5), np.uint8), {0: "sofa", 1: "couch"})
+
+
+def test_the_first_photos_that_show_classes_are_found(tmp_path):
+    classes = {0: "background", 1: "sofa", 2: "tree", 3: "sky"}
+    photos = {"a": halves(1, 2), "b": halves(3, 3), "c": halves(1, 0), "d": halves(2, 3)}
+    speck = np.full((60, 80), 2, np.uint8)
+    speck[:4, :5] = 3  # 0.4 % of the photo
+    folder = LabelledFolder(
+        write_folder(tmp_path, classes, {"_": (photos["a"][0], speck), **photos}), "train"
+    )
+    np.testing.assert_array_equal(folder.label(1), folder[1].label)
+    assert folder.showing([0], 1) == [1]
+    assert folder.showing([0], 5) == [1, 3]
+    assert folder.showing([2, 0], 1) == [1, 2]
+    assert folder.showing([0, 1, 2], 2) == [0, 1, 2, 3, 4]
+    assert folder.showing([0, 1], 1, among=[4, 3]) == [4, 3]
+
+
+def test_a_vocabulary_beside_the_labels_keeps_its_names(tmp_path):
+    label = np.array([[0, 1]], np.uint8)
+    folder = one_sample(tmp_path, label, {0: "sofa", 1: "tv monitor"})
+    assert folder.names == ["couch", "tv monitor"]
+    assert folder.vocabulary[0].words == ("couch", "sofa")
+    (tmp_path / "vocabulary.json").write_text(
+        '["sofa", {"name": "tv monitor", "synonyms": ["tv"]}]'
+    )
+    folder = LabelledFolder(tmp_path, "train")
+    assert folder.names == folder.vocabulary.names == ["sofa", "tv monitor"]
+    assert folder.vocabulary[1].words == ("tv monitor", "tv")

@@ -18,7 +18,7 @@ from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.tune import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.torch_runtime import TorchRuntime
-from dpseg.train.tune import TuneSettings, first_photos, tune_on_folder, tune_prompts
+from dpseg.train.tune import TuneSettings, tune_on_folder, tune_prompts
 from dpseg.vocabulary import Vocabulary
 from labelled_folder import halves, write_folder
 
@@ -103,14 +103,6 @@ def folder(tmp_path):
         "d": halves(2, 3, (96, 96)),
     }
     return write_folder(tmp_path / "set", CLASSES, photos)
-
-
-def test_the_first_photos_of_each_class_are_taken(folder):
-    data = LabelledFolder(folder, "train")
-    assert len(first_photos(data, [0], 1)) == 1
-    assert len(first_photos(data, [0], 5)) == 2
-    assert len(first_photos(data, [0, 2], 1)) == 2
-    assert len(first_photos(data, [0, 1, 2], 2)) == 4
 
 
 def test_a_folder_tunes_its_classes(lite, folder, tmp_path, monkeypatch):

@@ -8,6 +8,7 @@ positions in `names`: the nameable classes, in the file's order. A `vocabulary.j
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from dpseg.vocabulary import Vocabulary
 UNLABELLED = -1
 BACKGROUND = -2
 IGNORED_16_BIT = 2**16 - 1
+MIN_AREA = 0.005  # of a photo; a smaller region does not show what its class looks like
 
 LabelArray = npt.NDArray[np.int32]
 
@@ -105,21 +107,67 @@ class LabelledFolder:
 
     def __getitem__(self, index: int) -> Sample:
         key = self.keys[index]
-        label_path = self.root / "labels" / f"{key}.png"
         try:
             image = np.asarray(Image.open(self.root / "images" / f"{key}.jpg").convert("RGB"))
-            stored = np.asarray(Image.open(label_path)).astype(np.int64)
         except OSError as error:
             raise DataError(f"cannot read sample {key!r} of {self.root}: {error}") from error
-        if stored.shape != image.shape[:2]:
+        label = self.label(index)
+        if label.shape != image.shape[:2]:
             raise DataError(
-                f"{label_path} has shape {stored.shape}; "
+                f"{self._label_path(index)} has shape {label.shape}; "
                 f"its photo asks for one channel of {image.shape[:2]}"
             )
+        return Sample(key, image, label)
+
+    def label(self, index: int) -> LabelArray:
+        """Read a photo's label alone: position in the set's names, -1 ignored, -2 none, H W.
+
+        Raises:
+            DataError: the label cannot be read, or has an index that no class has.
+        """
+        path = self._label_path(index)
+        try:
+            stored = np.asarray(Image.open(path)).astype(np.int64)
+        except OSError as error:
+            raise DataError(
+                f"cannot read sample {self.keys[index]!r} of {self.root}: {error}"
+            ) from error
         if not self._known[stored].all():
             unknown = sorted(set(stored[~self._known[stored]].tolist()))[:5]
-            raise DataError(f"{label_path} holds indices {unknown}; classes.txt does not list them")
-        return Sample(key, image, self._position[stored])
+            raise DataError(f"{path} holds indices {unknown}; classes.txt does not list them")
+        label: LabelArray = self._position[stored]
+        return label
+
+    def showing(
+        self, classes: Iterable[int], shots: int, *, among: Iterable[int] | None = None
+    ) -> list[int]:
+        """Find the first photos in which classes are large enough to see, so many of each class.
+
+        Args:
+            classes: positions in `names`.
+            shots: photos of each class; fewer where there are no more.
+            among: the photos to look through; None for all.
+
+        Returns:
+            Indices of photos, in the order of `among`.
+        """
+        missing = dict.fromkeys(classes, shots)
+        chosen = []
+        for index in range(len(self)) if among is None else among:
+            if not missing:
+                break
+            label = self.label(index)
+            found = [k for k in missing if (label == k).mean() >= MIN_AREA]
+            if found:
+                chosen.append(index)
+            for k in found:
+                missing[k] -= 1
+                if not missing[k]:
+                    del missing[k]
+        return chosen
+
+    def _label_path(self, index: int) -> Path:
+        return self.root / "labels" / f"{self.keys[index]}.png"
 
 
 def _read_lines(path: Path) -> list[str]:

@@ -35,7 +35,6 @@ from dpseg.torch_runtime import TorchRuntime, prompt_tensors
 
 LabelArray: TypeAlias = "npt.NDArray[np.integer[npt.NBitBase]]"
 IGNORED = -1
-MIN_AREA = 0.005  # of the photo; smaller regions of a class are no picture of it
 KINDS = ("text_embedding", "visual_embedding", "text_tokens", "visual_tokens")
 
 
@@ -159,7 +158,8 @@ def tune_on_folder(
     if unknown:
         raise DataError(f"{unknown[0]!r} is no class of {folder.root}")
     classes = sorted({index for index in wanted if index is not None})
-    samples = first_photos(folder, classes, shots)
+    chosen = (folder[number] for number in folder.showing(classes, shots))
+    samples = [(sample.image, sample.label) for sample in chosen]
     if names is None:
         shown = {int(index) for _, label in samples for index in np.unique(label)}
         classes = [index for index in classes if index in shown]
@@ -170,35 +170,6 @@ def tune_on_folder(
         runtime, vocabulary, bank=bank, examples=pictures, cache=PromptCache()
     )
     return tune_prompts(runtime, ontology, samples, classes, settings, progress=progress)
-
-
-def first_photos(
-    folder: LabelledFolder, classes: Sequence[int], shots: int
-) -> list[tuple[ImageArray, LabelArray]]:
-    """Take the first photos in which classes are large enough to see, so many of each class.
-
-    Args:
-        folder: the photos.
-        classes: the classes wanted.
-        shots: photos of each class; fewer where there are no more.
-
-    Returns:
-        Photos H W 3 with class indices H W, in the folder's order.
-    """
-    missing = dict.fromkeys(classes, shots)
-    samples: list[tuple[ImageArray, LabelArray]] = []
-    for number in range(len(folder)):
-        if not missing:
-            break
-        sample = folder[number]
-        found = [k for k in missing if (sample.label == k).mean() >= MIN_AREA]
-        if found:
-            samples.append((sample.image, sample.label))
-        for index in found:
-            missing[index] -= 1
-            if not missing[index]:
-                del missing[index]
-    return samples
 
 
 def _begun(ontology: PromptOntology, classes: Sequence[int]) -> PromptOntology:
