@@ -209,8 +209,11 @@ def _examples(task: Task, runtime: Runtime) -> CropSource:
     """Take the first few regions of every class from photos that may be trained on."""
     train = LabelledFolder(task.root, "train")
     every = task.holdout_every
-    samples = (train[index] for index in range(len(train)) if not every or index % every)
-    pairs = ((sample.image, sample.label) for sample in samples)
+    allowed = (index for index in range(len(train)) if not every or index % every)
+    names = train.names if task.example_names is None else task.example_names
+    classes = [train.names.index(name) for name in names]
+    chosen = (train[index] for index in train.showing(classes, task.examples, among=allowed))
+    pairs = ((sample.image, sample.label) for sample in chosen)
     return CropSource.from_samples(
-        runtime, pairs, train.names, wanted=task.example_names, per_class=task.examples
+        runtime, pairs, train.names, wanted=names, per_class=task.examples
     )
