@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
+
+if TYPE_CHECKING:
+    from dpseg.vocabulary import Vocabulary
 
 #: Exit codes: nothing worked; some of many files did not.
 FAILED, PARTLY = 1, 2
+
+
+def given_vocabulary(classes: str, vocabulary: str) -> str | Vocabulary:
+    """Put the classes of a list and names given by commas together.
+
+    Args:
+        classes: names, by commas; may be empty.
+        vocabulary: a built-in list, or a file; may be empty.
+
+    Returns:
+        What `Segmenter` takes as classes.
+
+    Raises:
+        VocabularyError: the list cannot be read, or a name is in both.
+    """
+    from dpseg.vocabulary import Vocabulary
+
+    if not vocabulary:
+        return classes
+    loaded = Vocabulary.load(vocabulary)
+    return Vocabulary([*loaded, *Vocabulary.of(classes)]) if classes else loaded
 
 
 def complain(error: object) -> None:

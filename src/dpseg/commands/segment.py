@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from dpseg.commands.common import FAILED, PARTLY, complain
+from dpseg.commands.common import FAILED, PARTLY, complain, given_vocabulary
 from dpseg.errors import DataError, DPSegError, PromptError
 
 if TYPE_CHECKING:
     from dpseg.batch.work import Outcome
     from dpseg.geo.rules import MapRules, PolygonFormat
     from dpseg.prompts.examples import PictureLike
-    from dpseg.vocabulary import Vocabulary
 
     #: Runs the job; takes `progress`, told how far the file in work is.
     Run = Callable[..., Iterator[Outcome]]
@@ -98,7 +97,7 @@ def segment(
     from dpseg.batch.job import Job
 
     job = Job(
-        classes=_vocabulary(classes, vocabulary),
+        classes=given_vocabulary(classes, vocabulary),
         examples=_examples(example or [], examples_folder),
         refine=refine,
         refine_mode=refine_mode,
@@ -154,15 +153,6 @@ def _behind_bars(run: Run, files: int) -> Iterator[Outcome]:
                 raise DPSegError(outcome.error)
             bars.advance(all_files)
             yield outcome
-
-
-def _vocabulary(classes: str, vocabulary: str) -> str | Vocabulary:
-    from dpseg.vocabulary import Vocabulary
-
-    if not vocabulary:
-        return classes
-    loaded = Vocabulary.load(vocabulary)
-    return Vocabulary([*loaded, *Vocabulary.of(classes)]) if classes else loaded
 
 
 def _examples(given: Sequence[str], folder: Path | None) -> dict[str, list[PictureLike]]:
