@@ -17,6 +17,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ import dpseg.weights
 from common_words import CommonWords
 from dpseg.cli import main
 from dpseg.config import PRESETS, ClipConfig, LiteConfig
+from dpseg.data.specs import SPECS
 from dpseg.encoders.minilm import EMBEDDING_DIM
 from dpseg.errors import CheckpointError
 from dpseg.lite_model import LiteModel
@@ -48,6 +50,7 @@ FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", flags=re.MULTILINE | re.DOTA
 COMMANDS = ("", "bash")  # fences whose every line is a command
 SETS = ("voc", "coco_things", "coco_panoptic", "stanford", "msrc")
 PARSED = "parsed"
+ON_TORCH = ("evaluate", "ablate", "tune")  # commands that look into the network
 
 
 class Words:
@@ -87,6 +90,7 @@ def place(
         Image.new("RGB", (40, 30), "red").save(tmp_path / name)
     for name in SETS:
         make_set(tmp_path / "DATA" / name)
+    make_archive(tmp_path / "ARCHIVES/VOCdevkit/VOC2012", monkeypatch)
     (tmp_path / "DATA/splits").mkdir()
     (tmp_path / "DATA/splits/unseen.txt").write_text("blue\n")
     torch.save({"model": tiny_checkpoint()}, tmp_path / "sed_model_base.pth")
@@ -121,11 +125,26 @@ def make_set(root: Path) -> None:
             Image.fromarray(label).save(root / "labels" / f"{key}.png")
 
 
+def make_archive(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """VOC 2012's archive with one photo a split, which is then all that it should have."""
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (home / folder).mkdir(parents=True)
+    label = np.repeat(np.arange(21, dtype=np.uint8), 3)[None].repeat(40, axis=0)
+    for split in ("train", "val"):
+        (home / f"ImageSets/Segmentation/{split}.txt").write_text(f"{split}0\n")
+        Image.fromarray(label * 12).convert("RGB").save(home / f"JPEGImages/{split}0.jpg")
+        Image.fromarray(label).save(home / f"SegmentationClass/{split}0.png")
+    whole = replace(SPECS["voc20"], counts={"train": (1,), "val": (1,)})
+    monkeypatch.setitem(SPECS, "voc20", whole)
+
+
 def run_dpseg(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     trained: list[Path] = []
     monkeypatch.setattr(
         dpseg.train.lite, "train_lite", lambda recipe, data, out, start: trained.append(out)
     )
+    if arguments[0] in ON_TORCH or "--tuned" in arguments:
+        use_random_model(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["dpseg", *arguments])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -150,12 +169,7 @@ def run_python(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Non
     script, *options = arguments
     monkeypatch.setattr(sys, "argv", [script, *options])
     if Path(script).name == "quality.py":
-        torch.manual_seed(0)
-        model = LiteModel(LiteConfig(image_size=64, anchors=4))
-        torch.nn.init.normal_(model.text_map.centres)
-        torch.nn.init.normal_(model.text_map.coefficients)
-        runtime = TorchRuntime(model, text_tower=Words())  # type: ignore[arg-type]
-        monkeypatch.setattr(dpseg.weights, "load_runtime", lambda _: (runtime, bank_of(runtime)))
+        use_random_model(monkeypatch)
         runpy.run_path(script, run_name="__main__")
         return
     parse = argparse.ArgumentParser.parse_args
@@ -168,6 +182,17 @@ def run_python(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(script, run_name="__main__")
     assert ended.value.code == PARSED
+
+
+def use_random_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a small random model on torch stand for every model; it is the same each time."""
+    torch.manual_seed(0)
+    model = LiteModel(LiteConfig(image_size=64, anchors=4))
+    torch.nn.init.normal_(model.text_map.centres)
+    torch.nn.init.normal_(model.text_map.coefficients)
+    runtime = TorchRuntime(model, text_tower=Words())  # type: ignore[arg-type]
+    bank = bank_of(runtime)
+    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda _, **__: (runtime, bank))
 
 
 def bank_of(runtime: TorchRuntime) -> PromptBank:
