@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from dpseg.prompts.templates import SHORT_TEMPLATES
+
 
 class LiteConfig(BaseModel):
     """Everything that `dpseg-lite` needs beside its tensors.
@@ -32,12 +34,7 @@ class LiteConfig(BaseModel):
     adapter_dim: int = 256
     context_blocks: int = 0
     text_dim: int = 384
-    templates: tuple[str, ...] = (
-        "{}",
-        "a photo of a {}",
-        "a picture of the {}",
-        "a {} in a scene",
-    )
+    templates: tuple[str, ...] = SHORT_TEMPLATES
     widths: tuple[int, ...] = (32, 32, 16, 16)
     guidance_levels: tuple[int, ...] = (4, 3, 2)
     image_size: int = 512

@@ -91,12 +91,18 @@ def test_source_without_photos_is_refused(tmp_path):
         Mixture(tmp_path, [WEB])
 
 
+def test_unknown_too_coarse_class_is_refused(root):
+    with pytest.raises(DataError, match=r"parks has no class \['watre'\]"):
+        Mixture(root, [SourceSettings("parks", too_coarse=("watre",))])
+    Mixture(root, [PARKS], unseen=frozenset({"water"}))
+
+
 def test_photos_of_rare_names_are_shown_more_often(tmp_path):
-    photos = {f"p{i}": halves(1 if i else 2, 255) for i in range(200)}
+    photos = {f"p{i}": halves(1 if i else 2, 255) for i in range(100)}
     write_folder(tmp_path / "pets", {1: "cat", 2: "axolotl"}, photos)
     mixture = Mixture(tmp_path, [SourceSettings("pets")])
     generator = np.random.default_rng(0)
     shown = np.concatenate([mixture.epoch(generator) for _ in range(100)])
     keys = np.array([mixture.samples[i][1].key for i in shown])
     assert (keys == "p1").sum() == 100
-    assert (keys == "p0").sum() == 200  # sqrt(0.02 * 200 / 1)
+    assert 125 < (keys == "p0").sum() < 157  # sqrt(0.02 * 100 / 1)

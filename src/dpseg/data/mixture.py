@@ -69,6 +69,10 @@ class Mixture:
         ]
         self.names = sorted({n for f in folders if f for n in f.names} - unseen)
         position = {name: i for i, name in enumerate(self.names)}
+        for source, folder in zip(self.sources, folders, strict=True):
+            unknown = set(source.too_coarse) - unseen - set(folder.names if folder else ())
+            if unknown:
+                raise DataError(f"{source.name} has no class {sorted(unknown)}; see too_coarse")
         for index, (source, folder) in enumerate(zip(self.sources, folders, strict=True)):
             if folder is None:
                 self.samples += [(index, s) for s in _unlabelled_samples(root / source.name)]

@@ -11,9 +11,9 @@ GAP = "{}"
 #: A few plain sentences, for small text towers that were trained on prose.
 SHORT_TEMPLATES = (
     "{}",
-    "a photo of a {}.",
-    "a photo of the {} in the scene.",
-    "there is {} in the picture.",
+    "a photo of a {}",
+    "a picture of the {}",
+    "a {} in a scene",
 )
 
 

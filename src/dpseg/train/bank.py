@@ -85,7 +85,7 @@ def build_lite_bank(
         visuals[fold(name)] = rows
     for name, rows in _regions(names, queue).items():
         visuals[fold(name)] = rows
-        words[fold(name)] = with_synonyms(name).split("|")
+        words[fold(name)] = [*with_synonyms(name).split("|"), *words.get(fold(name), [])[1:]]
     vocabulary, kept = _without_repeats(visuals, words)
     return build_bank(
         runtime, vocabulary, {i: visuals[name] for i, name in enumerate(kept)}, cache=cache

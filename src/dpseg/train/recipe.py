@@ -80,14 +80,16 @@ def load_recipe(path: Path) -> Recipe:
         DataError: the file is missing, is no YAML, or has unknown or unfit values.
     """
     try:
-        return Recipe.model_validate(_read(path))
+        return Recipe.model_validate(_read(path, ()))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"recipe {path}: {place}: {first['msg']}") from error
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in above:
+        raise DataError(f"recipe {path} is its own base")
     yaml = require_extra("yaml", "train")
     try:
         values = yaml.safe_load(path.read_text())
@@ -96,7 +98,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise DataError(f"recipe {path} holds no mapping")
     base = values.pop("base", None)
-    return _merge(_read(path.parent / base), values) if base else values
+    return _merge(_read(path.parent / base, (*above, path.resolve())), values) if base else values
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
