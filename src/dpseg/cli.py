@@ -18,6 +18,7 @@ from dpseg.commands import data
 from dpseg.commands.common import FAILED, complain
 from dpseg.commands.convert import convert
 from dpseg.commands.evaluate import ablate, evaluate
+from dpseg.commands.export import export
 from dpseg.commands.import_sed import import_sed
 from dpseg.commands.label_studio import label_studio
 from dpseg.commands.segment import segment
@@ -84,13 +85,12 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
     """List the models that `segment --model` knows by name."""
-    from dpseg import weights
     from dpseg.config import PRESETS
+    from dpseg.weights import model_files
 
-    folder = Path(str(weights.__file__)).parent
     records = []
     for name in PRESETS:
-        files = sorted(folder.glob(f"{name}*.safetensors"))
+        files = model_files(name)
         megabytes = round(sum(file.stat().st_size for file in files) / 1e6, 1)
         source = "shipped" if files else PRESETS[name].source
         records.append({"name": name, "source": source, "megabytes": megabytes})
@@ -104,6 +104,7 @@ def models(
 
 app.command("import-sed")(import_sed)
 app.command()(serve)
+app.command()(export)
 app.command()(evaluate)
 app.command()(ablate)
 app.command()(tune)

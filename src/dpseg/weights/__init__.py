@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from dpseg.config import PRESETS, ClipConfig
-from dpseg.errors import CheckpointError
+from dpseg.errors import CheckpointError, require_extra
+from dpseg.export.files import IMAGE_FILE, is_exported
 
 if TYPE_CHECKING:
     from dpseg.prompts.bank import PromptBank
     from dpseg.runtime import Runtime
+
+Engine: TypeAlias = Literal["onnx", "torch"]
 
 MODEL_FILE = "dpseg-lite.safetensors"
 BANK_FILE = "dpseg-lite-bank.safetensors"
@@ -18,12 +21,15 @@ CLIP_FILE = "model.safetensors"
 CLIP_BANK_FILE = "bank.safetensors"
 
 
-def load_runtime(name_or_folder: str | Path) -> tuple[Runtime, PromptBank | None]:
+def load_runtime(
+    name_or_folder: str | Path, *, engine: Engine | None = None
+) -> tuple[Runtime, PromptBank | None]:
     """Load a model and its prompt bank.
 
     Args:
         name_or_folder: a preset's name, an open_clip ConvNeXt's name, or a folder with a model file
             and, if there is one, its bank.
+        engine: what is to run it; None takes onnxruntime where the model was exported, else torch.
 
     Returns:
         The runtime, and the bank or None.
@@ -37,7 +43,10 @@ def load_runtime(name_or_folder: str | Path) -> tuple[Runtime, PromptBank | None
 
     if _is_clip_name(str(name_or_folder)):
         return _named_clip(str(name_or_folder)), None
-    model_path, bank_path = _pair(_find(name_or_folder))
+    folder = _find(name_or_folder)
+    model_path, bank_path = _pair(folder)
+    if engine == "onnx" or (engine is None and is_exported(folder)):
+        model_path = folder / IMAGE_FILE
     runtime = _read(model_path)
     bank = PromptBank.load(bank_path) if bank_path.exists() else None
     if bank is not None and bank.encoder_key != runtime.info.encoder_key:
@@ -54,9 +63,14 @@ def model_files(name_or_folder: str | Path) -> list[Path]:
     Args:
         name_or_folder: as for `load_runtime`.
 
+    Returns:
+        Paths; none for towers that open_clip keeps.
+
     Raises:
         CheckpointError: there is no such preset or folder.
     """
+    if _is_clip_name(str(name_or_folder)):
+        return []
     folder = _find(name_or_folder)
     patterns = ("dpseg-lite*", CLIP_FILE, CLIP_BANK_FILE)
     return sorted(p for pattern in patterns for p in folder.glob(pattern) if p.is_file())
@@ -69,6 +83,7 @@ def _is_clip_name(name: str) -> bool:
 
 
 def _named_clip(name: str) -> Runtime:
+    require_extra("torch", "torch")
     from dpseg.clip_model import ClipModel, named_clip_config
     from dpseg.torch_runtime import TorchRuntime
 
@@ -77,6 +92,11 @@ def _named_clip(name: str) -> Runtime:
 
 
 def _read(model_path: Path) -> Runtime:
+    if model_path.name == IMAGE_FILE:
+        from dpseg.export.runtime import OnnxRuntime
+
+        return OnnxRuntime(model_path.parent)
+    require_extra("torch", "torch")
     from dpseg.torch_runtime import TorchRuntime
 
     if model_path.name == CLIP_FILE:
@@ -100,7 +120,8 @@ def _find(name_or_folder: str | Path) -> Path:
     if str(name_or_folder) in PRESETS and not _is_clip_name(str(name_or_folder)):
         return Path(__file__).parent
     folder = Path(name_or_folder)
-    if (folder / MODEL_FILE).is_file() or (folder / CLIP_FILE).is_file():
+    held = [(folder / name).is_file() for name in (MODEL_FILE, CLIP_FILE)]
+    if any(held) or is_exported(folder):
         return folder
     raise CheckpointError(
         f"{str(name_or_folder)!r} is neither a preset ({', '.join(PRESETS)}) "

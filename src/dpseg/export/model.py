@@ -1,0 +1,90 @@
+"""From a model's name to a folder that runs without torch: graphs, tokenizer and bank.
+
+What `dpseg export` does. It needs torch and the `onnx` extra; what it writes needs neither.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dpseg.errors import CheckpointError, ImageError, require_extra
+from dpseg.files import replacing
+from dpseg.photo import SUFFIXES, load_photo
+from dpseg.runtime import ImageArray, ModelInfo
+from dpseg.tiling import cut_views, plan_views
+from dpseg.weights import BANK_FILE, load_runtime, model_files
+
+if TYPE_CHECKING:
+    from dpseg.export.precision import Precision
+
+
+def export_model(
+    name_or_folder: str | Path,
+    out: Path,
+    *,
+    image: Precision = "fp16",
+    text: Precision = "int8",
+    pictures: Path | None = None,
+) -> list[Path]:
+    """Write a model's ONNX files and its bank into a folder that `load_runtime` reads.
+
+    Args:
+        name_or_folder: a lite model.
+        out: the folder; made if it is not there. The model's own folder is allowed.
+        image: how the image tower stores its weights and computes.
+        text: the same for the text tower.
+        pictures: folder of photos on which the ranges of an int8 image tower are measured.
+
+    Returns:
+        The files.
+
+    Raises:
+        MissingExtraError: torch or the `onnx` extra is not installed.
+        CheckpointError: there is no such model, or it is no lite model.
+        ImageError: an int8 image tower was asked for without pictures, or one cannot be read.
+    """
+    photos = _photos_in(pictures) if image == "int8" else []
+    require_extra("torch", "torch")
+    for module in ("onnx", "onnxscript"):
+        require_extra(module, "onnx")
+    from dpseg.encoders.minilm import MiniLM
+    from dpseg.export.onnx import Precisions, export_lite
+    from dpseg.lite_model import LiteModel
+    from dpseg.torch_runtime import TorchRuntime
+
+    runtime, _ = load_runtime(name_or_folder, engine="torch")
+    if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.model, LiteModel):
+        raise CheckpointError(f"{name_or_folder} is no dpseg-lite model; only these are exported")
+    files = export_lite(
+        runtime.model,
+        MiniLM(),
+        runtime.info,
+        out,
+        precisions=Precisions(image=image, text=text),
+        pictures=(_view_of(photo, runtime.info) for photo in photos),
+    )
+    for bank in (path for path in model_files(name_or_folder) if path.name == BANK_FILE):
+        files.append(out / BANK_FILE)
+        if bank.resolve() != files[-1].resolve():
+            with replacing(files[-1]) as temporary:
+                shutil.copyfile(bank, temporary)
+    return files
+
+
+def _photos_in(folder: Path | None) -> list[Path]:
+    if folder is None:
+        raise ImageError("an int8 image tower needs a folder of pictures to measure its ranges on")
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if not paths:
+        raise ImageError(f"{folder} holds no photo ({', '.join(sorted(SUFFIXES))}).")
+    return paths
+
+
+def _view_of(path: Path, info: ModelInfo) -> ImageArray:
+    """Show a photo as the model sees it: its global view."""
+    photo = load_photo(path)
+    size_hw = (photo.shape[0], photo.shape[1])
+    views = plan_views(size_hw, image_size=info.image_size, stride=info.stride)
+    return next(cut_views(photo, views[:1]))

@@ -1,0 +1,149 @@
+"""From a `LiteModel` to the ONNX files that run it without torch.
+
+Whatever the model's sizes are, they are read off the model; the vocabulary, the pictures' sizes
+and the prompts stay free in the graphs. The writing side of `dpseg.export.runtime`.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import shutil
+from collections.abc import Iterable
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import torch
+
+from dpseg.encoders.minilm import MiniLM
+from dpseg.export.files import (
+    IMAGE_FILE,
+    INFO_KEY,
+    SCORE_FILE,
+    TEXT_FILE,
+    TOKENIZER_FILE,
+    info_to_text,
+)
+from dpseg.export.graphs import Graph, image_graph, score_graph, text_graph
+from dpseg.export.precision import (
+    Precision,
+    quantise_pictures,
+    quantise_sentences,
+    store_weights,
+)
+from dpseg.files import replacing
+from dpseg.lite_model import LiteModel
+from dpseg.model.dpseg import Switches
+from dpseg.runtime import ImageArray, ModelInfo
+
+OPSET = 21
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precisions:
+    """How each graph stores its weights and computes.
+
+    Attributes:
+        image: of the image tower.
+        text: of the text tower.
+    """
+
+    image: Precision = "fp16"
+    text: Precision = "int8"
+
+
+def export_lite(
+    model: LiteModel,
+    text_tower: MiniLM,
+    info: ModelInfo,
+    folder: Path,
+    *,
+    precisions: Precisions | None = None,
+    pictures: Iterable[ImageArray] = (),
+    switches: Switches | None = None,
+) -> list[Path]:
+    """Write a model as ONNX.
+
+    Args:
+        model: what to export, in evaluation mode.
+        text_tower: its text tower.
+        info: what the product must know of the model.
+        folder: where to; made if it is not there.
+        precisions: of the graphs.
+        pictures: on which an int8 image tower's ranges are measured; sides multiples of the stride.
+        switches: what takes part in scoring.
+
+    Returns:
+        The files.
+    """
+    precisions = precisions or Precisions()
+    folder.mkdir(parents=True, exist_ok=True)
+    network, _ = text_tower.load()
+    image = to_onnx(image_graph(model))
+    if precisions.image == "int8":
+        image = quantise_pictures(image, pictures)
+    elif precisions.image != "fp32":
+        store_weights(image, precisions.image)
+    text = to_onnx(text_graph(model.text_map, network))
+    if precisions.text == "int8":
+        text = quantise_sentences(text)
+        store_weights(text, "int8-weights")  # what is looked up rather than multiplied
+    elif precisions.text != "fp32":
+        store_weights(text, precisions.text)
+    score = to_onnx(score_graph(model, switches or Switches()))
+    graphs = {IMAGE_FILE: image, TEXT_FILE: text, SCORE_FILE: score}
+    for name, graph in graphs.items():
+        onnx.helper.set_model_props(graph, {INFO_KEY: info_to_text(info)})
+        onnx.checker.check_model(graph)
+        with replacing(folder / name) as temporary:
+            onnx.save(graph, temporary)
+    with replacing(folder / TOKENIZER_FILE) as temporary:
+        shutil.copyfile(text_tower.tokenizer_path, temporary)
+    return [*(folder / name for name in graphs), folder / TOKENIZER_FILE]
+
+
+def to_onnx(graph: Graph) -> onnx.ModelProto:
+    """Trace a graph and translate it."""
+    fused = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # ONNX has no counterpart of the fused layer
+    try:
+        with redirect_stdout(io.StringIO()), torch.no_grad():
+            program = torch.onnx.export(
+                graph.module.eval(),
+                graph.arguments,
+                dynamo=True,
+                dynamic_shapes=graph.free,
+                input_names=list(graph.inputs),
+                output_names=list(graph.outputs),
+                opset_version=OPSET,
+                external_data=False,
+                verbose=False,
+            )
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fused)
+    assert program is not None
+    proto: onnx.ModelProto = program.model_proto
+    _tidy(proto)
+    return proto
+
+
+def _tidy(graph: onnx.ModelProto) -> None:
+    """Name each node after the module that it comes from; drop the tracer's notes.
+
+    The notes hold stack traces, which would carry the paths of this machine.
+    """
+    for node in graph.graph.node:
+        notes = {entry.key: entry.value for entry in node.metadata_props}
+        scopes = ast.literal_eval(notes.get(_SCOPES, "[]"))  # outer to inner, then the operation
+        if len(scopes) > 2:
+            node.name = f"{scopes[-2]}/{node.name}"
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output):
+        del value.metadata_props[:]
+    for weight in graph.graph.initializer:
+        del weight.metadata_props[:]
+    del graph.graph.metadata_props[:]

@@ -1,0 +1,193 @@
+"""How the weights of a graph are stored, and in what numbers it computes.
+
+`fp32` leaves a graph as it is. `fp16` and `int8-weights` store the weights small and compute in
+single precision: the engine widens them once, while loading. `int8` also computes in 8 bits:
+sentences with ranges taken anew for every input, pictures with ranges measured beforehand. Its
+weights use 7 of the 8 bits, because processors without the newer instructions add two products in
+16 bits, where 8 bits would overflow.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_dynamic,
+    quantize_static,
+)
+
+from dpseg.runtime import ImageArray
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8-weights", "int8"]
+Array: TypeAlias = npt.NDArray[Any]
+
+#: Weights below this many numbers stay in single precision: they are biases and scales.
+LEAST_NUMBERS = 4096
+_MATRIX_PRODUCTS = ("MatMul", "Gemm")
+
+
+def store_weights(graph: onnx.ModelProto, precision: Literal["fp16", "int8-weights"]) -> None:
+    """Store a graph's large weights in fewer bits, in place; it computes as before.
+
+    Int8 has a scale for each output channel, or for each row of a table. A table is widened after
+    rows were looked up, everything else before it is used, so that the engine does it at loading.
+
+    Args:
+        graph: with single-precision weights.
+        precision: how to store them.
+    """
+    users = _users(graph)
+    kept, widened = [], []
+    for weight in graph.graph.initializer:
+        values = numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < LEAST_NUMBERS:
+            kept.append(weight)
+            continue
+        first = users[weight.name][0]
+        is_table = first.op_type == "Gather"
+        small, nodes = _narrow(weight.name, values, precision, axis=_kept_axis(first, values))
+        kept += small
+        if is_table:
+            _widen_rows(graph, first, nodes)
+        else:
+            widened += nodes
+    del graph.graph.initializer[:]
+    graph.graph.initializer.extend(kept)
+    nodes = [*widened, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+
+
+def quantise_sentences(graph: onnx.ModelProto) -> onnx.ModelProto:
+    """Compute the text tower's matrix products in 8 bits, with ranges taken from each input.
+
+    The text map keeps single precision: its kernel's values span orders of magnitude, and 8 bits
+    would leave of them little but the nearest names.
+    """
+    kept = [node.name for node in graph.graph.node if node.name.startswith("text_map")]
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        _save_prepared(graph, before)
+        quantize_dynamic(
+            before,
+            after,
+            op_types_to_quantize=["MatMul"],
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=kept,
+        )
+        return onnx.load(after)
+
+
+def quantise_pictures(graph: onnx.ModelProto, pictures: Iterable[ImageArray]) -> onnx.ModelProto:
+    """Compute convolutions and matrix products in 8 bits, with ranges measured on pictures.
+
+    Args:
+        graph: takes one picture, H W 3 uint8, at a time.
+        pictures: what to measure on; a few dozen of the kind that the model will see.
+
+    Returns:
+        A graph with an explicit quantisation around each operation, weights per channel.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        before, after = Path(folder) / "before.onnx", Path(folder) / "after.onnx"
+        _save_prepared(graph, before)
+        quantize_static(
+            before,
+            after,
+            _Pictures(graph.graph.input[0].name, pictures),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=["Conv", "MatMul", "Gemm", "Add", "Clip"],
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+            extra_options={"MatMulConstBOnly": True},  # not those of attention
+        )
+        return onnx.load(after)
+
+
+def _save_prepared(graph: onnx.ModelProto, path: Path) -> None:
+    """Write a graph for the quantiser, which need not ask for shapes and folding: it has both."""
+    onnx.helper.set_model_props(graph, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    onnx.save(graph, path)
+
+
+class _Pictures(CalibrationDataReader):  # type: ignore[misc]  # the library is untyped
+    def __init__(self, name: str, pictures: Iterable[ImageArray]) -> None:
+        self._feeds: Iterator[dict[str, ImageArray]] = ({name: one} for one in pictures)
+
+    def get_next(self) -> dict[str, ImageArray] | None:
+        return next(self._feeds, None)
+
+
+def _users(graph: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    return users
+
+
+def _kept_axis(user: onnx.NodeProto, values: Array) -> int:
+    """Find the axis along which each index has a scale of its own."""
+    return values.ndim - 1 if user.op_type in _MATRIX_PRODUCTS else 0
+
+
+def _narrow(
+    name: str, values: Array, precision: str, *, axis: int
+) -> tuple[list[onnx.TensorProto], list[onnx.NodeProto]]:
+    """Make a weight small: what is stored, and the nodes that widen it to its old name."""
+    single = onnx.TensorProto.FLOAT
+    if precision == "fp16":
+        small = numpy_helper.from_array(values.astype(np.float16), f"{name}.half")
+        return [small], [helper.make_node("Cast", [small.name], [name], to=single)]
+    others = tuple(other for other in range(values.ndim) if other != axis)
+    scale = np.abs(values).max(axis=others, keepdims=True).clip(1e-12) / 127
+    whole = np.round(values / scale).astype(np.int8)
+    stored = [
+        numpy_helper.from_array(whole, f"{name}.int8"),
+        numpy_helper.from_array(scale.astype(np.float32), f"{name}.scale"),
+    ]
+    nodes = [
+        helper.make_node("Cast", [stored[0].name], [f"{name}.wide"], to=single),
+        helper.make_node("Mul", [f"{name}.wide", stored[1].name], [name]),
+    ]
+    return stored, nodes
+
+
+def _widen_rows(
+    graph: onnx.ModelProto, gather: onnx.NodeProto, nodes: list[onnx.NodeProto]
+) -> None:
+    """Look rows up in the small table, and widen only these."""
+    table, indices = gather.input
+    result, place = gather.output[0], list(graph.graph.node).index(gather)
+    rows = {}
+    for name in [nodes[0].input[0], *nodes[-1].input[1:]]:  # the table, and its scales if any
+        rows[name] = f"{name}.rows"
+        lookup = helper.make_node("Gather", [name, indices], [rows[name]], axis=0)
+        graph.graph.node.insert(place, lookup)
+        place += 1
+    for node in nodes:
+        widen = helper.make_node(
+            node.op_type,
+            [rows.get(name, f"{name}.rows") for name in node.input],
+            [result if name == table else f"{name}.rows" for name in node.output],
+            **{a.name: helper.get_attribute_value(a) for a in node.attribute},
+        )
+        graph.graph.node.insert(place, widen)
+        place += 1
+    graph.graph.node.remove(gather)

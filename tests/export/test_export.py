@@ -1,0 +1,204 @@
+"""Exported graphs against the torch engine on the same weights, with everything free that may vary.
+
+The model has random weights, so that its scores spread and a wrong graph cannot hide.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from dpseg.errors import CheckpointError, MissingExtraError, ShapeError
+from dpseg.export.files import IMAGE_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE, TOKENIZER_FILE
+from dpseg.export.model import export_model
+from dpseg.export.runtime import OnnxRuntime
+from dpseg.runtime import ImageFeatures, PromptArrays
+from dpseg.torch_runtime import TorchRuntime
+from dpseg.weights import MODEL_FILE, load_runtime
+
+SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
+
+
+@pytest.fixture(scope="module")
+def torch_runtime(trained_folder):
+    """The torch engine in single precision, on every processor."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("dpseg.torch_runtime._fast_matrix_types", contextlib.nullcontext)
+        runtime, _ = load_runtime(trained_folder)
+        assert isinstance(runtime, TorchRuntime)
+        yield runtime
+
+
+@pytest.fixture(scope="module")
+def onnx_runtime(exported_folder):
+    return OnnxRuntime(exported_folder, threads=1)
+
+
+def picture(height, width):
+    generator = np.random.default_rng(height * width)
+    return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def prompts_of(features: ImageFeatures, classes: int, tokens: int, parts: int) -> PromptArrays:
+    """Prompts of which some resemble the picture, and some classes lack pictures and tokens."""
+    generator = np.random.default_rng(classes)
+    places = features.image_embedding.reshape(len(features.image_embedding), -1).T  # (h w) D
+
+    def near_places(*shape):
+        chosen = places[generator.integers(0, len(places), shape)]
+        return (chosen + generator.normal(size=chosen.shape)).astype(np.float32)
+
+    levels = {
+        level: generator.normal(size=(classes, 4, maps.shape[0])).astype(np.float32)
+        for level, maps in features.image_features.items()
+    }
+    token_mask = generator.random((classes, tokens)) < 0.8
+    token_mask[0] = False
+    return PromptArrays(
+        text_embedding=near_places(classes, 4),
+        visual_embedding=near_places(classes, 4),
+        visual_features=levels,
+        text_tokens=near_places(classes, tokens),
+        text_token_mask=token_mask,
+        visual_tokens=near_places(classes, parts),
+        visual_mask=np.arange(classes) % 3 != 0,
+    )
+
+
+def test_info_survives(torch_runtime, onnx_runtime):
+    assert onnx_runtime.info == torch_runtime.info
+
+
+@pytest.mark.parametrize("size_hw", [(16, 16), (16, 512), (96, 64), (208, 304)])
+def test_pictures_of_any_size_have_the_same_features(torch_runtime, onnx_runtime, size_hw):
+    expected = torch_runtime.encode_image(picture(*size_hw))
+    found = onnx_runtime.encode_image(picture(*size_hw))
+    np.testing.assert_allclose(found.image_embedding, expected.image_embedding, atol=1e-3)
+    assert list(found.image_features) == list(expected.image_features)
+    for level, maps in expected.image_features.items():
+        np.testing.assert_allclose(found.image_features[level], maps, atol=1e-3)
+    prompt = onnx_runtime.encode_prompt(picture(*size_hw))
+    np.testing.assert_array_equal(prompt.image_embedding, found.image_embedding)
+
+
+def test_sides_must_be_multiples_of_the_stride(onnx_runtime):
+    with pytest.raises(ShapeError, match="multiples of 16"):
+        onnx_runtime.encode_image(picture(17, 32))
+
+
+@pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[:1], ["cat " * 5000, "dog"]])
+def test_sentences_have_the_same_embedding(torch_runtime, onnx_runtime, sentences):
+    expected, found = (r.encode_text(sentences) for r in (torch_runtime, onnx_runtime))
+    np.testing.assert_allclose(found.class_wise, expected.class_wise, atol=1e-3)
+    np.testing.assert_array_equal(found.token_mask, expected.token_mask)
+    mask = expected.token_mask
+    np.testing.assert_allclose(found.token_wise[mask], expected.token_wise[mask], atol=1e-3)
+
+
+def test_neighbours_in_a_batch_do_not_matter(onnx_runtime, monkeypatch):
+    together = onnx_runtime.encode_text(SENTENCES)
+    monkeypatch.setattr("dpseg.encoders.tokens.BATCH", 2)
+    apart = onnx_runtime.encode_text(SENTENCES)
+    np.testing.assert_allclose(apart.class_wise, together.class_wise, atol=1e-5)
+    mask = together.token_mask
+    np.testing.assert_allclose(apart.token_wise[mask], together.token_wise[mask], atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("size_hw", "classes", "tokens", "parts"),
+    [((16, 16), 1, 1, 1), ((16, 96), 3, 2, 4), ((64, 48), 8, 5, 4), ((96, 128), 60, 16, 4)],
+)
+def test_any_vocabulary_has_the_same_scores(
+    torch_runtime, onnx_runtime, size_hw, classes, tokens, parts
+):
+    features = torch_runtime.encode_image(picture(*size_hw))
+    prompts = prompts_of(features, classes, tokens, parts)
+    expected, found = (r.score(features, prompts) for r in (torch_runtime, onnx_runtime))
+    assert found.shape == (classes, size_hw[0] // 4, size_hw[1] // 4)
+    np.testing.assert_allclose(found, expected, atol=1e-3)
+    assert np.mean(found.argmax(0) == expected.argmax(0)) >= 0.999
+
+
+def test_the_graph_rejects_classes_early(torch_runtime, onnx_runtime):
+    """Rejection is in force: without it, the same prompts score differently."""
+    features = torch_runtime.encode_image(picture(32, 32))
+    prompts = prompts_of(features, 60, 3, 4)
+    whole = torch_runtime.switched(keep=None).score(features, prompts)
+    assert np.abs(onnx_runtime.score(features, prompts) - whole).max() > 1e-2
+
+
+def test_exported_folder_is_preferred(exported_folder, trained_folder, tmp_path):
+    for folder in (exported_folder, trained_folder):
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    assert isinstance(load_runtime(tmp_path)[0], OnnxRuntime)
+    assert isinstance(load_runtime(tmp_path, engine="torch")[0], TorchRuntime)
+    (tmp_path / TOKENIZER_FILE).unlink()
+    assert isinstance(load_runtime(tmp_path)[0], TorchRuntime)
+    with pytest.raises(CheckpointError, match=MODEL_FILE):
+        load_runtime(exported_folder, engine="torch")
+    with pytest.raises(CheckpointError, match=IMAGE_FILE):
+        load_runtime(trained_folder, engine="onnx")
+
+
+def test_no_torch_is_imported(exported_folder, tmp_path):
+    code = """
+import sys
+from dpseg import Segmenter
+import numpy as np
+photo = np.full((40, 60, 3), (200, 30, 30), np.uint8)
+result = Segmenter.from_pretrained(sys.argv[1])(photo, ["red", "sky"], unlabelled=False)
+assert result.labels.shape == (40, 60)
+heavy = ("torch", "torchvision", "timm", "transformers", "onnx", "scipy", "skimage", "sympy")
+print([name for name in heavy if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(exported_folder)],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"DPSEG_CACHE": str(tmp_path)},
+    )
+    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
+
+
+@pytest.mark.parametrize("name", [IMAGE_FILE, TEXT_FILE, SCORE_FILE, TOKENIZER_FILE])
+def test_damaged_files_are_named(exported_folder, tmp_path, name):
+    for file in ONNX_FILES:
+        (tmp_path / file).symlink_to(exported_folder / file)
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_bytes(b"{ not what it should be")
+    with pytest.raises(CheckpointError, match=name):
+        use_all(OnnxRuntime(tmp_path))
+
+
+def use_all(runtime: OnnxRuntime) -> None:
+    features = runtime.encode_image(picture(16, 16))
+    runtime.encode_text(["cat"])
+    runtime.score(features, prompts_of(features, 1, 1, 1))
+
+
+def test_graphs_of_two_exports_are_refused(exported_folder, tmp_path):
+    import onnx
+
+    shutil.copytree(exported_folder, tmp_path, dirs_exist_ok=True)
+    graph = onnx.load(tmp_path / SCORE_FILE)
+    properties = {entry.key: entry.value for entry in graph.metadata_props}
+    other = {key: text.replace('"dpseg-lite"', '"other"') for key, text in properties.items()}
+    onnx.helper.set_model_props(graph, other)
+    onnx.save(graph, tmp_path / SCORE_FILE)
+    with pytest.raises(CheckpointError, match="export the model again"):
+        use_all(OnnxRuntime(tmp_path))
+    onnx.helper.set_model_props(graph, {"some": "other program"})
+    onnx.save(graph, tmp_path / IMAGE_FILE)
+    with pytest.raises(CheckpointError, match="no graph of a dpseg-lite model"):
+        OnnxRuntime(tmp_path)
+
+
+@pytest.mark.parametrize(("module", "extra"), [("torch", "torch"), ("onnxscript", "onnx")])
+def test_missing_extra_is_named(trained_folder, tmp_path, monkeypatch, module, extra):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingExtraError, match=rf"dpseg\[{extra}\]"):
+        export_model(trained_folder, tmp_path)
