@@ -1,9 +1,10 @@
 """Every command and every Python block of the documents runs, in the order in which they stand.
 
 `dpseg segment` and Python run on the example photos with the model that knows colours.
-`benchmarks/quality.py` runs whole, on tiny made-up sets with a random model. Two stop short:
-`dpseg train` after reading its recipe, because the rest takes hours, and `benchmarks/latency.py`
-after reading its options. `make` and `pip` lines must name targets and extras that exist.
+`benchmarks/quality.py` runs whole, on tiny made-up sets with a random model. Three
+stop short: `dpseg train` after reading its recipe and `dpseg export` after reading its options,
+because the rest takes long, and the other benchmarks after reading theirs. `make` and `pip` lines
+must name targets and extras that exist.
 `dpseg serve` listens on a free port, and `curl` asks there.
 """
 
@@ -26,6 +27,7 @@ import torch
 from PIL import Image
 
 import dpseg.serve.server
+import dpseg.export.model
 import dpseg.train.lite
 import dpseg.weights
 from common_words import CommonWords
@@ -100,11 +102,12 @@ def place(
     monkeypatch.chdir(tmp_path)
     load_runtime = dpseg.weights.load_runtime
 
-    def load(name: str) -> object:
+    def load(name: str, **_: str) -> object:
         known = name in PRESETS or name.startswith("runs/")
         return (CommonWords(), None) if known else load_runtime(name)
 
     monkeypatch.setattr(dpseg.weights, "load_runtime", load)
+    monkeypatch.setattr(dpseg.export.model, "export_model", lambda model, out, **_: [])
     monkeypatch.setattr(dpseg.serve.server, "run", SERVERS.start)
     with SERVERS:
         yield tmp_path
