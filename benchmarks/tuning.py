@@ -37,7 +37,7 @@ def measure(
     """Measure every row on one set: unseen and seen mIoU."""
     data = LabelledFolder(root, "train")
     names = [data.names[index] for index in unseen_classes(unseen, data.vocabulary)]
-    runtime, bank = load_runtime(arguments.model)
+    runtime, bank = load_runtime(arguments.model, engine="torch")
     figures: dict[str, tuple[float, float]] = {}
     for shots in arguments.shots:
         rows = [

@@ -42,6 +42,9 @@ def evaluate(
     protocol: Annotated[
         Literal["dpseg", "sed"], typer.Option(help="Keep the aspect, or squash photos as SED does.")
     ] = "dpseg",
+    engine: Annotated[
+        Literal["torch", "onnx"] | None, typer.Option(help="What runs the model.")
+    ] = None,
     limit: Limit = None,
     processes: Processes = 1,
     out: Out = None,
@@ -68,6 +71,7 @@ def evaluate(
             unseen=_unseen(unseen),
             unlabelled=unlabelled,
             protocol=protocol,
+            engine=engine,
         )
         for root in sets
     ]

@@ -27,7 +27,7 @@ def tune(
     from dpseg.weights import load_runtime
 
     data = LabelledFolder(folder, split)
-    runtime, bank = load_runtime(model)
+    runtime, bank = load_runtime(model, engine="torch")
     settings = TuneSettings(steps=steps, rate=rate, seed=seed)
     tuned = tune_on_folder(
         runtime, bank, data, names=name, shots=shots, settings=settings, progress=True

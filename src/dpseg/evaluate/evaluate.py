@@ -54,6 +54,8 @@ class Task:
         unlabelled: let the segmenter leave pixels unlabelled, and count background as one more
             class; `configurations` is then ignored.
         protocol: how pictures are brought to the model's size.
+        engine: what runs the model; None takes torch where parts of the network are switched off,
+            else what the model runs on by default.
     """
 
     root: Path
@@ -69,10 +71,13 @@ class Task:
     unseen: tuple[str, ...] | None = None
     unlabelled: bool = False
     protocol: Protocol = "dpseg"
+    engine: weights.Engine | None = None
 
     def load(self) -> tuple[Runtime, PromptBank | None]:
         """Load the model and its bank."""
-        return weights.load_runtime(self.model)
+        switched = not self.unlabelled and any(one.switches for one in self.configurations)
+        engine: weights.Engine | None = self.engine or ("torch" if switched else None)
+        return weights.load_runtime(self.model, engine=engine)
 
 
 @dataclass(frozen=True)
