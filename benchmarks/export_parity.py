@@ -38,7 +38,14 @@ from dpseg.runtime import ImageArray, PromptArrays, Runtime
 from dpseg.weights import load_runtime
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
-EXPORTS = ("fp32/fp32", "fp16/fp16", "fp16/int8", "int8-weights/int8-weights", "int8/int8")
+EXPORTS = (
+    "fp32/fp32",
+    "fp16/fp16",
+    "fp16/int8-weights",
+    "fp16/int8",
+    "int8-weights/int8-weights",
+    "int8/int8",
+)
 THREADS = 2
 SIZE_HW = (384, 512)
 NAMES = Vocabulary.load("voc20")

@@ -14,7 +14,7 @@ def export(
     out: Annotated[Path, typer.Option(help="The folder, for `segment --model`.")],
     model: Annotated[str, typer.Option(help="A lite model's name or folder.")] = "dpseg-lite",
     image: Annotated[_Precision, typer.Option(help="Numbers of the image tower.")] = "fp16",
-    text: Annotated[_Precision, typer.Option(help="Numbers of the text tower.")] = "int8",
+    text: Annotated[_Precision, typer.Option(help="Numbers of the text tower.")] = "int8-weights",
     pictures: Annotated[
         Path | None, typer.Option(help="Folder of photos; `--image int8` measures ranges on them.")
     ] = None,

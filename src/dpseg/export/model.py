@@ -25,7 +25,7 @@ def export_model(
     out: Path,
     *,
     image: Precision = "fp16",
-    text: Precision = "int8",
+    text: Precision = "int8-weights",
     pictures: Path | None = None,
 ) -> list[Path]:
     """Write a model's ONNX files and its bank into a folder that `load_runtime` reads.

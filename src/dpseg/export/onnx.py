@@ -52,7 +52,7 @@ class Precisions:
     """
 
     image: Precision = "fp16"
-    text: Precision = "int8"
+    text: Precision = "int8-weights"
 
 
 def export_lite(
