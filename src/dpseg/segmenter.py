@@ -7,11 +7,13 @@ does not know which engine runs the model.
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeAlias, overload
 
-from dpseg.errors import PromptError
+from dpseg.errors import CheckpointError, PromptError
 from dpseg.photo import PhotoLike, load_photo
 from dpseg.pipeline import EncodedExamples, Pipeline, Question
 from dpseg.prompts.bank import PromptBank
@@ -86,6 +88,7 @@ class Segmenter:
         tiling: TilingRules = DEFAULT_RULES,
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
+        self._name: str | None = None
         self._unlabelled_rules = unlabelled_rules
         self._pipeline = Pipeline(
             runtime,
@@ -96,22 +99,80 @@ class Segmenter:
         )
 
     @classmethod
-    def from_pretrained(cls, name_or_folder: str | os.PathLike[str] = "dpseg-lite") -> Segmenter:
+    def from_pretrained(
+        cls,
+        name_or_folder: str | os.PathLike[str] = "dpseg-lite",
+        *,
+        revision: str | None = None,
+    ) -> Segmenter:
         """Load a model and its prompt bank.
 
         Args:
-            name_or_folder: a preset's name, or a folder with weights.
+            name_or_folder: a preset's name, a folder with weights, or `owner/model` on the
+                Hugging Face hub.
+            revision: a branch, tag or commit on the hub.
 
         Returns:
             A segmenter that is ready to run.
 
         Raises:
             CheckpointError: there are no such weights, or they are damaged.
+            MissingExtraError: the model needs an extra that is not installed.
         """
+        from dpseg.interop.hub import resolve
         from dpseg.weights import load_runtime
 
-        runtime, bank = load_runtime(os.fspath(name_or_folder))
-        return cls(runtime, bank)
+        name = resolve(os.fspath(name_or_folder), revision=revision)
+        runtime, bank = load_runtime(name)
+        segmenter = cls(runtime, bank)
+        segmenter._name = name
+        return segmenter
+
+    def save_pretrained(
+        self, folder: str | os.PathLike[str], *, notes: str = "", source: str | None = None
+    ) -> Path:
+        """Copy the model's files into a folder that `from_pretrained` reads, with a model card.
+
+        Args:
+            folder: made if it is not there.
+            notes: what the card says of data, figures and failures, as Markdown.
+            source: what the card tells to load; None for the folder's name.
+
+        Returns:
+            The folder.
+
+        Raises:
+            CheckpointError: this segmenter was not loaded from files.
+            DataError: the folder cannot be written.
+        """
+        from dpseg.interop.hub import save_model
+        from dpseg.weights import model_files
+
+        files = model_files(self._name) if self._name else []
+        if not files:
+            raise CheckpointError("only a model that was loaded from files can be saved.")
+        return save_model(files, Path(folder), info=self.info, source=source, notes=notes)
+
+    def push_to_hub(self, name: str, *, private: bool = False, notes: str = "") -> str:
+        """Send the model and a model card to the Hugging Face hub.
+
+        Args:
+            name: `owner/model`; made if it is not there.
+            private: who may see it, if it is made.
+            notes: what the card says of data, figures and failures, as Markdown.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            MissingExtraError: huggingface_hub is not installed.
+            CheckpointError: the hub refuses it, or this segmenter was not loaded from files.
+        """
+        from dpseg.interop.hub import upload
+
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder, notes=notes, source=name)
+            return upload(Path(folder), name, private=private)
 
     @property
     def info(self) -> ModelInfo:

@@ -56,6 +56,8 @@ def running_hub() -> Iterator[tuple[Hub, str]]:
                 name = "/".join(filter(None, (record.get("organization"), record["name"])))
                 hub.repositories.setdefault(name, {})
                 self._json({"url": f"{self._address()}/{name}", "name": name, "id": name})
+            elif path == "/api/validate-yaml":
+                self._json({"errors": [], "warnings": []})
             elif path.startswith("/api/models/") and path.endswith("/preupload/main"):
                 files = json.loads(body)["files"]
                 self._json({"files": [{"path": f["path"], "uploadMode": "regular",
