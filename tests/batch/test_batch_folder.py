@@ -51,7 +51,9 @@ def test_nothing_is_loaded_when_all_is_done(tasks: list[Task]) -> None:
     assert all(one.skipped for one in run_local(JOB, tasks[:2], load=refuse))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", ["photo", "classes", "option", "example", "result", "overlay"])
+@pytest.mark.parametrize(
+    "change", ["photo", "classes", "option", "example", "result", "labels", "overlay"]
+)
 def test_what_changed_is_done_anew(change: str, tasks: list[Task], tmp_path: Path) -> None:
     picture = tmp_path / "example.bmp"
     Image.new("RGB", (40, 30), COLOURS["red"]).save(picture)
@@ -68,6 +70,8 @@ def test_what_changed_is_done_anew(change: str, tasks: list[Task], tmp_path: Pat
     elif change == "result":
         text = (tasks[0].folder / "result.json").read_text()
         (tasks[0].folder / "result.json").write_text(text[: len(text) // 2])
+    elif change == "labels":
+        (tasks[0].folder / "labels.png").unlink()
     elif change == "overlay":
         job = replace(job, overlay=False)
     assert [one.skipped for one in run_local(job, tasks[:1], load=colours)] == [False]

@@ -155,7 +155,7 @@ def _is_done(folder: Path, key: str) -> bool:
     """Tell whether a folder holds the answer of that key; `result.json` is its last file."""
     try:
         record = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
-        return bool(record["settings"]["key"] == key)
+        return record["settings"]["key"] == key and any(folder.glob("labels.*"))
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -66,7 +67,9 @@ def open_map(path: Path) -> Iterator[Any]:
         ImageError: the file is missing, or is no map.
     """
     rasterio = require_extra("rasterio", "geo")
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MEGABYTES):
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MEGABYTES), warnings.catch_warnings():
+        # A very large picture that lies nowhere on earth is fine.
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with _reading(str(path)):
             dataset = rasterio.open(path)
         with dataset:

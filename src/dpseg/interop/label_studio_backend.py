@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-import urllib.error
+import threading
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,7 @@ def label_studio_app(segmenter: Segmenter, pictures: Pictures, **options: Any) -
     """
     fastapi = require_extra("fastapi", "serve")
     app = fastapi.FastAPI(title="dpseg for Label Studio", docs_url=None, redoc_url=None)
+    one_at_a_time = threading.Lock()
     version = f"{segmenter.info.name}-{segmenter.info.encoder_key[:8]}"
 
     def health() -> dict[str, str]:
@@ -101,11 +102,13 @@ def label_studio_app(segmenter: Segmenter, pictures: Pictures, **options: Any) -
     def predict(body: dict[str, Any] = fastapi.Body()) -> dict[str, Any]:  # noqa: B008
         try:
             interface = read_interface(str(body.get("label_config") or ""))
-            find = segmenter.prepare(interface.vocabulary, **options)
             answers = []
-            for task in body.get("tasks") or []:
-                photo = pictures.load(str(task.get("data", {}).get(interface.variable, "")))
-                answers.append({**to_prediction(find(photo), interface), "model_version": version})
+            with one_at_a_time:
+                find = segmenter.prepare(interface.vocabulary, **options)
+                for task in body.get("tasks") or []:
+                    photo = pictures.load(str(task.get("data", {}).get(interface.variable, "")))
+                    prediction = to_prediction(find(photo), interface)
+                    answers.append({**prediction, "model_version": version})
         except DPSegError as error:
             raise fastapi.HTTPException(422, str(error)) from error
         return {"results": answers, "model_version": version}
