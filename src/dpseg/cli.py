@@ -24,7 +24,7 @@ from dpseg.commands.label_studio import label_studio
 from dpseg.commands.segment import segment
 from dpseg.commands.serve import serve
 from dpseg.commands.tune import tune
-from dpseg.errors import DPSegError
+from dpseg.errors import DPSegError, require_extra
 
 app = typer.Typer(
     help="Name it, or show it, and get its pixels.",
@@ -73,6 +73,7 @@ def train(
     ] = None,
 ) -> None:
     """Train a model; the run's folder is then one that `segment --model` reads."""
+    require_extra("torch", "train")
     from dpseg.train.lite import train_lite
     from dpseg.train.recipe import load_recipe
 
