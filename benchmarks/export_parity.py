@@ -35,7 +35,7 @@ from dpseg.photo import load_photo
 from dpseg.prompts.cache import CACHE_VARIABLE, PromptCache
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.runtime import ImageArray, PromptArrays, Runtime
-from dpseg.weights import load_runtime
+from dpseg.weights import Engine, load_runtime
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 EXPORTS = (
@@ -83,12 +83,12 @@ def times_of(runtime: Runtime, prompts: PromptArrays, repeats: int) -> list[floa
     ]
 
 
-def miou_of(model: str, root: Path, limit: int | None) -> float:
+def miou_of(model: str, engine: Engine, root: Path, limit: int | None) -> float:
     """Measure dual prompts on one labelled set, in percent."""
     rows = chosen(STANDARD, ["dual"])
     with tempfile.TemporaryDirectory() as folder:
         os.environ[CACHE_VARIABLE] = folder
-        task = Task(root=root, model=model, limit=limit, configurations=rows)
+        task = Task(root=root, model=model, engine=engine, limit=limit, configurations=rows)
         return 100 * evaluate_folder(task).figures()["dual"]["miou"]
 
 
@@ -113,7 +113,7 @@ def main() -> None:
     columns = ["MB", "image ms", "score ms", "text ms", "equal labels %", "largest difference"]
     table = Table("export", *columns, *(root.name for root in sets), title="dual prompts, mIoU")
 
-    def add(name: str, size: float, runtime: Runtime, model: str | None) -> None:
+    def add(name: str, size: float, runtime: Runtime, model: str, engine: Engine) -> None:
         pairs = zip(labels_of(runtime, bank, photos), expected, strict=True)
         equal = 100 * float(np.mean(np.concatenate([(a == b).ravel() for a, b in pairs])))
         largest = float(np.abs(runtime.score(features, prompts) - logits).max())
@@ -121,7 +121,7 @@ def main() -> None:
             f"{size:.1f}",
             *(f"{t:.0f}" for t in times_of(runtime, prompts, arguments.repeats)),
         ]
-        mious = [f"{miou_of(model, root, arguments.limit):.1f}" if model else "–" for root in sets]
+        mious = [f"{miou_of(model, engine, root, arguments.limit):.1f}" for root in sets]
         table.add_row(name, *cells, f"{equal:.2f}", f"{largest:.1e}", *mious)
 
     native = dpseg.torch_runtime._fast_matrix_types
@@ -129,9 +129,9 @@ def main() -> None:
     expected = labels_of(torch_runtime, bank, photos)
     features = torch_runtime.encode_image(np.zeros((*SIZE_HW, 3), np.uint8))
     logits = torch_runtime.score(features, prompts)
-    add("torch, fp32", 0, torch_runtime, None)
+    add("torch, fp32", 0, torch_runtime, arguments.model, "torch")
     dpseg.torch_runtime._fast_matrix_types = native
-    add("torch, as it runs here", 0, torch_runtime, None)
+    add("torch, as it runs here", 0, torch_runtime, arguments.model, "torch")
     for name in arguments.exports:
         image, text = name.split("/")
         folder = arguments.work / name.replace("/", "_")
@@ -140,7 +140,7 @@ def main() -> None:
                 arguments.model, folder, image=image, text=text, pictures=arguments.pictures
             )
         size = sum((folder / file).stat().st_size for file in ONNX_FILES) / 1e6
-        add(name, size, load_runtime(folder, engine="onnx")[0], str(folder))
+        add(name, size, load_runtime(folder, engine="onnx")[0], str(folder), "onnx")
     Console(width=150).print(table)
 
 
