@@ -8,8 +8,10 @@ prompt encoder is the image tower, until fine-tuning begins: then a frozen copy 
 from __future__ import annotations
 
 import copy
+import logging
 import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -189,10 +191,22 @@ def _create(
         model = open_clip.CLIP(**{**open_clip.get_model_config(name), **architecture})
         return model
     try:
-        model = open_clip.create_model(name, pretrained=pretrained, **architecture)
+        with _without_log():
+            model = open_clip.create_model(name, pretrained=pretrained, **architecture)
     except (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(
             f"cannot load {name} weights {pretrained!r}: {reason}; give a local file instead"
         ) from error
     return model
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Keep open_clip from logging what it then raises: our error says it once."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -224,4 +224,6 @@ def _begin_near_sed(network: DPSeg) -> None:
 
 def _beginning(key: str) -> str | None:
     """Tell how a key of DPSeg begins that SED has no part for; None if SED should have it."""
+    if not key.startswith("network."):
+        return None
     return next((note for name, note in _BEGINNINGS.items() if name in key), None)
