@@ -19,18 +19,26 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import uvicorn
 from PIL import Image
 
-import dpseg.serve.server
+import dpseg.batch.folder
+import dpseg.batch.ray
 import dpseg.export.model
+import dpseg.serve.server
 import dpseg.train.lite
 import dpseg.weights
+from colour_runtime import paint
 from common_words import CommonWords
+from dpseg.batch.folder import run_local
+from dpseg.batch.job import Job
+from dpseg.batch.work import Outcome, Task
 from dpseg.cli import main
 from dpseg.config import PRESETS, ClipConfig, LiteConfig
 from dpseg.data.specs import SPECS
@@ -41,7 +49,9 @@ from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.serve import ServeSettings
 from dpseg.torch_runtime import TorchRuntime
+from dpseg.video.streams import VideoOut
 from dpseg.vocabulary import Vocabulary
+from geo.maps import colour_map, write_map
 from sed_reference import tiny_checkpoint
 from serving import listening
 
@@ -95,6 +105,11 @@ def place(
     make_archive(tmp_path / "ARCHIVES/VOCdevkit/VOC2012", monkeypatch)
     (tmp_path / "DATA/splits").mkdir()
     (tmp_path / "DATA/splits/unseen.txt").write_text("blue\n")
+    for name in ("lite", "light"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "dpseg-lite.safetensors").touch()
+    write_map(tmp_path / "field.tif", colour_map(300, 400))
+    write_clip(tmp_path / "clip.mp4")
     torch.save({"model": tiny_checkpoint()}, tmp_path / "sed_model_base.pth")
     for config in (clip_config, sed_config):  # of that checkpoint's size
         monkeypatch.setitem(PRESETS, config.name, config)
@@ -141,7 +156,16 @@ def make_archive(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SPECS, "voc20", whole)
 
 
+def write_clip(path: Path) -> None:
+    """A second of a red block that moves."""
+    encoder = {"codec": "libx264", "pixels": "yuv420p", "given": "rgb24"}
+    with VideoOut(path, **encoder, rate=Fraction(5), options={}) as video:
+        for step in range(5):
+            video.write(paint(("red", 24, 72, 8 * step, 8 * step + 48)))
+
+
 def run_dpseg(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    use_one_process(monkeypatch)
     trained: list[Path] = []
     monkeypatch.setattr(
         dpseg.train.lite, "train_lite", lambda recipe, data, out, start: trained.append(out)
@@ -153,6 +177,23 @@ def run_dpseg(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None
         main()
     assert not ended.value.code, arguments
     assert bool(trained) == (arguments[0] == "train")
+
+
+def use_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let many workers and Ray be this process: others have only the real model, which is slow.
+
+    Both are tested with other processes in `tests/batch`. A server that would not return is made
+    but not started.
+    """
+
+    def run_here(job: Job, tasks: Sequence[Task], **options: object) -> Iterator[Outcome]:
+        assert options.pop("workers") in (1, 2)
+        options.pop("address", None)
+        return run_local(job, tasks, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(dpseg.batch.folder, "run_local", run_here)
+    monkeypatch.setattr(dpseg.batch.ray, "run_ray", run_here)
+    monkeypatch.setattr(uvicorn, "run", lambda app, **_: None)
 
 
 def run_make(targets: Sequence[str], _: pytest.MonkeyPatch) -> None:
