@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.security import HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -48,7 +49,9 @@ def create_app(segmenter: Segmenter, settings: ServeSettings) -> FastAPI:
         lifespan=lifespan,
         middleware=_middleware(service),
     )
-    app.include_router(make_router(service))
+    # The middleware checks the token; this tells the OpenAPI page to ask for it.
+    told = [Depends(HTTPBearer(auto_error=False))] if settings.token is not None else []
+    app.include_router(make_router(service), dependencies=told)
     add_page(app)
     _add_error_answers(app)
     return app

@@ -16,8 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dpseg.serve import logs
 from dpseg.serve.metrics import Metrics
 
-#: Paths that need no token: the page asks for it itself, health checks carry none.
-OPEN_PATHS = re.compile(r"/|/static/.*|/favicon\.ico|/healthz")
+#: Paths that need no token: the pages ask for it themselves, health checks carry none.
+OPEN_PATHS = re.compile(
+    r"/|/static/.*|/favicon\.ico|/healthz|/docs|/openapi\.json|/static-offline-docs/.*"
+)
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
 #: A client that sends too much is read this much further, so that it reads our answer.
 _DRAINED = 4
@@ -124,10 +126,8 @@ class BoundBody:
         deadline = time.monotonic() + self._seconds
         total, complete = 0, False
 
-        async def bounded() -> Message:
+        async def arriving() -> Message:
             nonlocal total, complete
-            if complete:  # what comes now is the client's farewell; it has all the time
-                return await receive()
             try:
                 left = max(0.0, deadline - time.monotonic())
                 message = await asyncio.wait_for(receive(), left)
@@ -137,9 +137,15 @@ class BoundBody:
                 ) from error
             total += len(message.get("body", b""))
             complete = not message.get("more_body", False)
+            return message
+
+        async def bounded() -> Message:
+            if complete:  # what comes now is the client's farewell; it has all the time
+                return await receive()
+            message = await arriving()
             if total > self._max_bytes:
                 while not complete and total < _DRAINED * self._max_bytes:
-                    total += len((await bounded()).get("body", b""))
+                    await arriving()
                 raise HTTPException(
                     413, f"the request is larger than {self._max_bytes / 1e6:g} MB."
                 )

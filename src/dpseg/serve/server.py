@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import signal
 import socket
 import sys
@@ -23,9 +24,9 @@ _KEEP_ALIVE_SECONDS = 20
 
 def run(model: str, settings: ServeSettings) -> None:
     """Serve until told to stop; see `dpseg.serve.serve`."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # to end is no failure
     listener = _bind(settings)
     try:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # to be ended is no failure
         segmenter = Segmenter.from_pretrained(model)
         segmenter(np.zeros((64, 64, 3), np.uint8), "thing")  # the first photo is slow
         logs.log_to_standard_error()
@@ -36,7 +37,7 @@ def run(model: str, settings: ServeSettings) -> None:
             server_header=False,
             limit_concurrency=_MAX_CONNECTIONS,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=round(settings.timeout_seconds),
+            timeout_graceful_shutdown=math.ceil(settings.timeout_seconds),
         )
         address = _address(listener)
         logs.event("start", address=address, model=segmenter.info.name)

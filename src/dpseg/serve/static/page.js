@@ -7,7 +7,7 @@ import { Viewer } from "./viewer.js";
 import { showWhy } from "./why.js";
 
 const $ = (id) => document.getElementById(id);
-const state = { photo: null, result: null, limits: null, running: null };
+const state = { photo: null, result: null, stem: null, limits: null, running: null };
 
 const chips = new Chips({
   list: $("chip-list"),
@@ -89,6 +89,7 @@ async function run() {
     complain(error);
     return;
   }
+  const stem = state.photo.name.replace(/\.[^.]*$/, "");
   state.running = new AbortController();
   busy(true);
   try {
@@ -98,7 +99,7 @@ async function run() {
       service.picture(result.id, "photo.jpg"),
       service.picture(result.id, "index.png"),
     ]);
-    state.result = result;
+    Object.assign(state, { result, stem });
     $("empty").hidden = true;
     $("why").hidden = true;
     $("found").hidden = false;
@@ -148,17 +149,15 @@ function save(name, blob) {
 
 async function savePicture(path, suffix) {
   try {
-    const stem = state.photo.name.replace(/\.[^.]*$/, "");
-    save(`${stem}-${suffix}.png`, await service.picture(state.result.id, path));
+    save(`${state.stem}-${suffix}.png`, await service.picture(state.result.id, path));
   } catch (error) {
     complain(error);
   }
 }
 
 function saveData() {
-  const stem = state.photo.name.replace(/\.[^.]*$/, "");
   const text = JSON.stringify(state.result, null, 2);
-  save(`${stem}.json`, new Blob([text], { type: "application/json" }));
+  save(`${state.stem}.json`, new Blob([text], { type: "application/json" }));
 }
 
 async function fileFrom(name) {
