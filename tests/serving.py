@@ -32,7 +32,7 @@ class HeldRuntime(CommonWords):
 
     def encode_image(self, image):  # type: ignore[no-untyped-def]
         self.entered.release()
-        assert self.go.wait(30)
+        assert self.go.wait(120)
         return super().encode_image(image)
 
 

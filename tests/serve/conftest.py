@@ -47,5 +47,5 @@ def address(segmenter: Segmenter) -> Iterator[str]:
 @pytest.fixture(scope="session")
 def client(address: str) -> Iterator[httpx.Client]:
     """A client of that server."""
-    with httpx.Client(base_url=address, timeout=20) as one:
+    with httpx.Client(base_url=address, timeout=60) as one:
         yield one

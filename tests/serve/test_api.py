@@ -165,7 +165,7 @@ def test_unknown_results_and_pixels(client: httpx.Client) -> None:
 
 def test_bounds_of_a_question(serve: Callable[..., str]) -> None:
     address = serve(max_classes=3, max_examples=1, max_megapixels=0.01, max_megabytes=0.5)
-    with httpx.Client(base_url=address, timeout=20) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         assert ask(client, "red,blue").status_code == 200
         assert "at most 3" in complaint(ask(client, "a,b,c,d"), 422)
         files = [("examples", FILE), ("examples", FILE)]
@@ -186,15 +186,16 @@ def test_bounds_of_a_question(serve: Callable[..., str]) -> None:
 
 
 def test_a_token_is_asked_for(serve: Callable[..., str]) -> None:
-    with httpx.Client(base_url=serve(token=TOKEN), timeout=20) as client:
-        for path in ("/v1/models", "/metrics", "/openapi.json", "/v1/results/x/labels.png"):
+    with httpx.Client(base_url=serve(token=TOKEN), timeout=60) as client:
+        for path in ("/v1/models", "/metrics", "/v1/results/x/labels.png"):
             assert complaint(client.get(path), 401)
         assert "Bearer" in complaint(ask(client), 401)
         for wrong in (f"Bearer {TOKEN}x", f"Basic {TOKEN}", TOKEN, "Bearer", "Bearer \xff"):
             head = {"Authorization": wrong.encode("latin-1")}
             assert client.get("/v1/models", headers=head).status_code == 401  # type: ignore[arg-type]
         assert client.get("/healthz").status_code == 200
-        assert client.get("/").status_code == 200
+        assert client.get("/").status_code == client.get("/docs").status_code == 200
+        assert client.get("/openapi.json").json()["components"]["securitySchemes"]
         client.headers["Authorization"] = f"Bearer {TOKEN}"
         assert ask(client).status_code == 200
 
@@ -216,7 +217,7 @@ def test_models_and_health(client: httpx.Client) -> None:
 
 
 def test_metrics_count(serve: Callable[..., str]) -> None:
-    with httpx.Client(base_url=serve(), timeout=20) as client:
+    with httpx.Client(base_url=serve(), timeout=60) as client:
         for _ in range(2):
             ask(client)
         ask(client, "")
@@ -262,7 +263,7 @@ def test_a_crash_tells_nothing(
 
     address = serve()
     monkeypatch.setattr(segmenter._pipeline, "answer", fail)
-    with httpx.Client(base_url=address, timeout=20) as client:
+    with httpx.Client(base_url=address, timeout=60) as client:
         assert "secret" not in complaint(ask(client), 500)
         assert client.get("/healthz").status_code == 200
 

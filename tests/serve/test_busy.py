@@ -32,7 +32,7 @@ def held(serve: Callable[..., str]) -> Iterator[Callable[..., Held]]:
 
 
 def wait_for(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -48,7 +48,7 @@ def waiting(client: httpx.Client) -> dict[str, float]:
 
 def test_a_full_queue_refuses_and_recovers(held: Callable[..., Held]) -> None:
     address, runtime = held(queue=2)
-    with httpx.Client(base_url=address, timeout=20) as client, ThreadPoolExecutor() as pool:
+    with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor() as pool:
         jobs = [pool.submit(ask, client) for _ in range(3)]
         wait_for(lambda: waiting(client) == {"dpseg_queue_waiting": 2, "dpseg_queue_running": 1})
         refused = ask(client)
@@ -62,10 +62,10 @@ def test_a_full_queue_refuses_and_recovers(held: Callable[..., Held]) -> None:
 
 def test_a_request_can_see_where_it_stands(held: Callable[..., Held]) -> None:
     address, runtime = held()
-    with httpx.Client(base_url=address, timeout=20) as client, ThreadPoolExecutor() as pool:
+    with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor() as pool:
         jobs = []
         for name in ("first-request", "second-request", "third-request"):
-            with_id = httpx.Client(base_url=address, timeout=20, headers={"X-Request-Id": name})
+            with_id = httpx.Client(base_url=address, timeout=60, headers={"X-Request-Id": name})
             jobs.append(pool.submit(ask, with_id))
             wait_for(
                 lambda name=name: client.get(f"/v1/progress/{name}").json()["state"] != "unknown"
@@ -79,20 +79,20 @@ def test_a_request_can_see_where_it_stands(held: Callable[..., Held]) -> None:
 
 
 def test_a_late_answer_is_given_up(held: Callable[..., Held]) -> None:
-    address, runtime = held(timeout_seconds=0.3)
-    with httpx.Client(base_url=address, timeout=20) as client:
-        assert "0.3 seconds" in complaint(ask(client), 503)
+    address, runtime = held(timeout_seconds=1)
+    with httpx.Client(base_url=address, timeout=60) as client:
+        assert "1 seconds" in complaint(ask(client), 503)
         runtime.go.set()
         wait_for(lambda: waiting(client)["dpseg_queue_running"] == 0)
-        assert ask(client).status_code == 200
+        wait_for(lambda: ask(client).status_code == 200)
 
 
 def test_a_client_that_leaves_frees_its_place(held: Callable[..., Held]) -> None:
     address, runtime = held(queue=1)
-    with httpx.Client(base_url=address, timeout=20) as client, ThreadPoolExecutor() as pool:
+    with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor() as pool:
         first = pool.submit(ask, client)
-        assert runtime.entered.acquire(timeout=10)
-        impatient = httpx.Client(base_url=address, timeout=httpx.Timeout(20, read=0.3))
+        assert runtime.entered.acquire(timeout=60)
+        impatient = httpx.Client(base_url=address, timeout=httpx.Timeout(60, read=0.3))
         with pytest.raises(httpx.ReadTimeout):
             ask(impatient)
         impatient.close()
@@ -117,7 +117,7 @@ def test_many_clients_get_answers_or_a_refusal(serve: Callable[..., str]) -> Non
     address, codes, lock = serve(queue=3), [], threading.Lock()
 
     def many() -> None:
-        with httpx.Client(base_url=address, timeout=20) as client:
+        with httpx.Client(base_url=address, timeout=60) as client:
             for _ in range(4):
                 code = ask(client).status_code
                 with lock:
