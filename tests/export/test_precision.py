@@ -32,8 +32,9 @@ def pictures(count):
 def rewrite(path, change):
     """Change a graph in its file; its new size as a share of the old one."""
     before, graph = path.stat().st_size, onnx.load(path)
+    properties = {entry.key: entry.value for entry in graph.metadata_props}
     changed = change(graph) or graph
-    onnx.helper.set_model_props(changed, {e.key: e.value for e in graph.metadata_props})
+    onnx.helper.set_model_props(changed, properties)
     onnx.save(changed, path)
     return path.stat().st_size / before
 

@@ -111,6 +111,7 @@ def test_logits_have_the_finest_levels_size_and_follow_the_classes(network, inpu
 def test_untrained_decoder_is_silent_until_it_speaks(network):
     assert not network.decoder.silent
     nn.init.zeros_(network.decoder.predict.weight)
+    nn.init.ones_(network.decoder.predict.bias)
     assert not network.decoder.silent  # its bias speaks
     nn.init.zeros_(network.decoder.predict.bias)
     assert network.decoder.silent

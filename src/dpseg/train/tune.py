@@ -9,17 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpseg.data.dataset import BACKGROUND, LabelledFolder
+from dpseg.data.dataset import BACKGROUND, LabelArray, LabelledFolder
 from dpseg.errors import DataError
 from dpseg.model.dpseg import DPSeg, Prompts
 from dpseg.prompts.bank import PromptBank
@@ -33,7 +31,6 @@ from dpseg.prompts.visual import CropSource
 from dpseg.runtime import ImageArray, Runtime
 from dpseg.torch_runtime import TorchRuntime, prompt_tensors
 
-LabelArray: TypeAlias = "npt.NDArray[np.integer[npt.NBitBase]]"
 IGNORED = -1
 KINDS = ("text_embedding", "visual_embedding", "text_tokens", "visual_tokens")
 
