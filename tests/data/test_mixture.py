@@ -100,7 +100,7 @@ def test_unknown_too_coarse_class_is_refused(root):
 def test_photos_of_rare_names_are_shown_more_often(tmp_path):
     photos = {f"p{i}": halves(1 if i else 2, 255) for i in range(100)}
     write_folder(tmp_path / "pets", {1: "cat", 2: "axolotl"}, photos)
-    mixture = Mixture(tmp_path, [SourceSettings("pets")])
+    mixture = Mixture(tmp_path, [SourceSettings("pets")], rare_repeats=4.0)
     generator = np.random.default_rng(0)
     shown = np.concatenate([mixture.epoch(generator) for _ in range(100)])
     keys = np.array([mixture.samples[i][1].key for i in shown])

@@ -90,10 +90,12 @@ def loss_of(stage):
     return stage.loss(np.random.default_rng(0), copy.deepcopy(stage.module))
 
 
-def test_starts_near_the_teacher_and_without_pictures(make_stage):
-    stage = make_stage()
+@pytest.mark.parametrize("half_size", [False, True])
+def test_starts_near_the_teacher_and_without_pictures(make_stage, half_size):
+    stage = make_stage(teacher_at_half_size=half_size)
     _, figures = loss_of(stage)
     near = figures["keep"]
+    assert (near < 1e-2) != half_size  # at half size the teacher sees something else
     assert figures["dual"] == pytest.approx(figures["text"], rel=1e-5)  # no region is known yet
     stage.module.tower.projection.weight.data += 0.05
     _, figures = loss_of(stage)
@@ -133,11 +135,11 @@ def test_learns_a_batch_by_heart(make_stage, tmp_path):
 
 
 def test_the_average_teaches_only_where_labels_are_silent(make_stage):
-    labelled = make_stage(SameBatch([8, 8, 0]), confidence=0.0)
+    labelled = make_stage(SameBatch([8, 8, 0]), self_training=1.0, confidence=0.0)
     assert loss_of(labelled)[1]["opinion"] == 0
-    silent = make_stage(SameBatch([8, 4, 0]), confidence=0.0)
+    silent = make_stage(SameBatch([8, 4, 0]), self_training=1.0, confidence=0.0)
     assert loss_of(silent)[1]["opinion"] > 0
-    unsure = make_stage(SameBatch([8, 4, 0]), confidence=1.0)
+    unsure = make_stage(SameBatch([8, 4, 0]), self_training=1.0, confidence=1.0)
     assert loss_of(unsure)[1]["opinion"] == 0
 
 

@@ -201,7 +201,7 @@ def test_unseen_names_come_from_their_file(data_root, train, run, tmp_path, monk
 
     asked = []
 
-    def watched(root, sources, *, unseen):
+    def watched(root, sources, *, unseen, rare_repeats):
         asked.append(unseen)
         raise StopError
 

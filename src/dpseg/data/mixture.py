@@ -50,6 +50,7 @@ class Mixture:
         root: folder that holds the sources.
         sources: what to mix.
         unseen: plain names whose pixels are ignored everywhere (zero-shot protocol).
+        rare_repeats: photos of rare names are shown up to this many times as often.
 
     Attributes:
         names: all plain names, unseen ones left out.
@@ -58,7 +59,12 @@ class Mixture:
     """
 
     def __init__(
-        self, root: Path, sources: Sequence[SourceSettings], *, unseen: frozenset[str] = frozenset()
+        self,
+        root: Path,
+        sources: Sequence[SourceSettings],
+        *,
+        unseen: frozenset[str] = frozenset(),
+        rare_repeats: float = 1.0,
     ) -> None:
         self.sources = list(sources)
         self.samples: list[tuple[int, Sample]] = []
@@ -86,7 +92,8 @@ class Mixture:
                 held = source.holdout_every and i % source.holdout_every == 0
                 (self.holdout if held else self.samples).append((index, kept))
         self.excludes = self._exclusions(folders)
-        self._repeats = self._rarity() * [self.sources[s].repeat for s, _ in self.samples]
+        repeats = [self.sources[source].repeat for source, _ in self.samples]
+        self._repeats = self._rarity(rare_repeats) * repeats
 
     def _exclusions(self, folders: Sequence[LabelledFolder | None]) -> BoolArray:
         count = len(self.names)
@@ -113,8 +120,8 @@ class Mixture:
                 excludes[index, BACKGROUND_ROW] = members[index]
         return excludes
 
-    def _rarity(self) -> npt.NDArray[np.float64]:
-        """Weigh each photo by its rarest name, in [1, 4].
+    def _rarity(self, most: float) -> npt.NDArray[np.float64]:
+        """Weigh each photo by its rarest name, in [1, `most`].
 
         Source: repeat-factor sampling of LVIS, with `RARE` as its threshold.
         """
@@ -125,7 +132,7 @@ class Mixture:
         labelled = max(1, int(present.any(axis=1).sum()))
         factor = np.sqrt(RARE * labelled / present.sum(axis=0).clip(min=1))
         rarest: npt.NDArray[np.float64] = (present * factor).max(axis=1, initial=1.0)
-        return rarest.clip(max=MOST_REPEATS)
+        return rarest.clip(max=most)
 
     def epoch(self, generator: np.random.Generator) -> IntArray:
         """Draw an epoch's order of samples; a fractional repeat is a chance."""
@@ -134,7 +141,6 @@ class Mixture:
 
 
 RARE = 0.02  # photos whose names are in a smaller share of all photos are shown more often
-MOST_REPEATS = 4.0
 BACKGROUND_ROW = BACKGROUND + 1  # the last row: -1
 
 

@@ -50,8 +50,8 @@ class DecoderSettings:
     classes: int = 14
     strategy_shares: tuple[float, float, float] = (0.6, 0.3, 0.1)
     drop: float = 0.1
-    token_drop: float = 0.4
-    token_noise: float = 0.8
+    token_drop: float = 0.0
+    token_noise: float = 0.0
     min_cells: float = 1.0
     auxiliary: float = 0.3
 

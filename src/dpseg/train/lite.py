@@ -49,8 +49,8 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         data_root: folder that holds the recipe's sources and `imagenet_pictures`.
         folder: receives the stages' results and, at the end, `dpseg-lite.safetensors` and its
             prompt bank.
-        start: an earlier run's folder; its tuned tower is where the tower begins, and its alignment
-            is what it stays faithful to.
+        start: an earlier run's folder; its model is where the stages begin, and its alignment is
+            what they stay faithful to.
 
     Raises:
         DataError: the data are not as the recipe says.
@@ -60,7 +60,12 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     aligned = _aligned(recipe, text_tower, data_root, (start or folder) / _ALIGNED)
     if start is not None:
         save_lite(aligned, folder / _ALIGNED)
-    mixture = Mixture(data_root, recipe.sources, unseen=_unseen_names(recipe, data_root))
+    mixture = Mixture(
+        data_root,
+        recipe.sources,
+        unseen=_unseen_names(recipe, data_root),
+        rare_repeats=recipe.rare_repeats,
+    )
     names = [with_synonyms(name).split("|") for name in mixture.names]
     variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
     common = [
@@ -69,7 +74,7 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     ]
     others, _ = embed_variants(aligned.text_map, text_tower, common, aligned.config.templates)
 
-    model = load_lite(start / _TUNED) if start else copy.deepcopy(aligned)
+    model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
     if not (folder / _TUNED).exists():
         _tune_tower(recipe, model, aligned, mixture, variants, others.mean, folder)
         save_lite(model, folder / _TUNED)

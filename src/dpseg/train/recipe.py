@@ -53,6 +53,7 @@ class Recipe(BaseModel):
         sources: folders below the data root, and how they are mixed.
         tower: stage one.
         decoder: stage two.
+        rare_repeats: photos of rare names are shown up to this many times as often.
         unseen: file below the data root with names whose pixels are ignored (zero-shot protocol).
         model: sizes of the network.
     """
@@ -62,6 +63,7 @@ class Recipe(BaseModel):
     sources: tuple[SourceSettings, ...]
     tower: TowerRecipe
     decoder: DecoderRecipe
+    rare_repeats: float = 1.0
     unseen: str | None = None
     model: LiteConfig = LiteConfig()
 

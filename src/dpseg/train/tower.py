@@ -26,7 +26,7 @@ from dpseg.train.dense_loss import (
     opinion_loss,
 )
 from dpseg.train.region_queue import RegionQueue
-from dpseg.train.sampling import BatchSampler, NameVariants
+from dpseg.train.sampling import Batch, BatchSampler, NameVariants
 
 MIN_CELLS = 2.0  # a smaller region makes no visual prompt
 
@@ -41,6 +41,7 @@ class TowerSettings:
         keep: weight of the faithfulness term.
         keep_scale: sharpness of the compared distributions.
         keep_places: places compared a batch, at most.
+        teacher_at_half_size: whether the untrained tower also looks at half-size images.
         compete: weight of the softmax over the names that labels rule in or out.
         visual: weight of the terms with visual prompts.
         self_training: weight of the moving average's opinion where labels are silent.
@@ -52,6 +53,7 @@ class TowerSettings:
     keep: float = 2.0
     keep_scale: float = 20.0
     keep_places: int = 400
+    teacher_at_half_size: bool = False
     compete: float = 0.0
     visual: float = 0.5
     self_training: float = 0.0
@@ -126,11 +128,7 @@ class TowerStage:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
                 shallow, _ = module.tower.shallow(batch.images)
-                true_shallow, _ = module.tower.shallow(batch.true_images)
-                small_images = F.interpolate(batch.true_images, scale_factor=0.5, mode="area")
-                small_shallow, _ = module.tower.shallow(small_images)
-                old_places = _places_at_two_sizes(self.teacher, true_shallow, small_shallow)
-                own_places = _places_at_two_sizes(averaged.tower, true_shallow, small_shallow)
+                old_places, own_places = self._taught_places(batch, shallow, averaged.tower)
             new_places = _unit_places(module.tower.deep(shallow)[0])  # B (h w) D
 
         text = F.normalize(self.names.draw(generator).mean(1), dim=-1)  # N D
@@ -139,14 +137,7 @@ class TowerStage:
         dual = F.normalize(text + known[:, None] * visual, dim=-1)
         text_loss = self._name_loss(new_places @ text.T, positive, negative)
         dual_loss = self._name_loss(new_places @ dual.T, positive, negative)
-        common = torch.cat([text, self.others])  # (N + R) D
-        opinion = opinion_loss(
-            module.log_scale.exp() * (new_places @ common.T),
-            averaged.log_scale.exp() * (own_places @ common.T),
-            positive=positive,
-            negative=negative,
-            confidence=settings.confidence,
-        )
+        opinion = self._opinion(new_places, own_places, text, averaged, positive, negative)
 
         count = new_places.shape[0] * new_places.shape[1]
         compared = min(settings.keep_places, count)
@@ -167,6 +158,44 @@ class TowerStage:
             "scale": module.log_scale.exp().item(),
             "bias": module.bias.item(),
         }
+
+    def _taught_places(
+        self, batch: Batch, shallow: Tensor, averaged: LiteImageTower
+    ) -> tuple[Tensor, Tensor | None]:
+        """Embed places by the untrained tower, and by the average if it teaches, B (h w) D."""
+        settings = self.settings
+        old_places = own_places = None
+        if settings.self_training or settings.teacher_at_half_size:
+            small_images = F.interpolate(batch.true_images, scale_factor=0.5, mode="area")
+            sizes = [averaged.shallow(images)[0] for images in (batch.true_images, small_images)]
+            if settings.self_training:
+                own_places = _places_at_two_sizes(averaged, *sizes)
+            if settings.teacher_at_half_size:
+                old_places = _places_at_two_sizes(self.teacher, *sizes)
+        if old_places is None:
+            old_places = _unit_places(self.teacher.deep(shallow)[0])
+        return old_places, own_places
+
+    def _opinion(
+        self,
+        new_places: Tensor,
+        own_places: Tensor | None,
+        text: Tensor,
+        averaged: TowerModule,
+        positive: Tensor,
+        negative: Tensor,
+    ) -> Tensor:
+        """Compare places with the average's opinion of them."""
+        if own_places is None:
+            return new_places.new_zeros(())
+        common = torch.cat([text, self.others])  # (N + R) D
+        return opinion_loss(
+            self.module.log_scale.exp() * (new_places @ common.T),
+            averaged.log_scale.exp() * (own_places @ common.T),
+            positive=positive,
+            negative=negative,
+            confidence=self.settings.confidence,
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Tell where the sampler is; the rest is in `module`."""
