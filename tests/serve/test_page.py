@@ -38,7 +38,12 @@ FLAGS = (
 )
 
 #: What Chromium asks in spite of all flags, whichever page is open.
-CHROMIUMS_OWN = {"accounts.google.com", "clients2.google.com", "update.googleapis.com"}
+CHROMIUMS_OWN = {
+    "accounts.google.com",
+    "clients2.google.com",
+    "content-autofill.googleapis.com",
+    "update.googleapis.com",
+}
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
 

@@ -51,14 +51,19 @@ class _RayWorker:
                 attempts = file.tell()
                 file.write(b".")
             if attempts >= _ATTEMPTS:
-                begun.unlink()
+                _forget(begun)
                 told = f"{task.path}: {attempts} processes died that segmented it (out of memory?)."
                 return Outcome(task.path, task.folder, error=told)
         outcome = self._worker(task)
-        with suppress(OSError):
-            begun.unlink()
-            task.folder.rmdir()  # only a folder without results is empty
+        _forget(begun)
         return outcome
+
+
+def _forget(begun: Path) -> None:
+    """Take back the note that a file was begun, and the folder if it holds no results."""
+    with suppress(OSError):
+        begun.unlink()
+        begun.parent.rmdir()  # only an empty folder goes
 
 
 def run_ray(
