@@ -24,6 +24,7 @@ from dpseg.prompts.refine import (
 )
 from dpseg.prompts.visual import VisualPromptSource
 from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
+from dpseg.scene import WEIGHT, scene_prior
 from dpseg.segmentation import Segmentation
 from dpseg.tiling import (
     LabelArray,
@@ -79,8 +80,12 @@ class _Seen:
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """Scores in [0, 1] of every view, K h w each, their blend at low resolution, its labels h w."""
+    """Scores in [0, 1] of every view, K h w each, their blend at low resolution, its labels h w.
 
+    `prior` K 1 1 is what the scene adds to logits.
+    """
+
+    prior: FloatArray
     by_view: Sequence[FloatArray]
     low: FloatArray
     places: LabelArray
@@ -224,18 +229,21 @@ class Pipeline:
     ) -> _Scored:
         """Score the views; in a further round, only the classes that were found before."""
         if before is None:
-            by_view = [sigmoid(self.runtime.score(one, ontology.arrays)) for one in seen.features]
+            logits = [self.runtime.score(one, ontology.arrays) for one in seen.features]
+            # Beside rivals and a threshold the scene would only make small things vanish.
+            prior = scene_prior(logits[0], 0.0 if question.unlabelled else WEIGHT)
+            by_view = [sigmoid(view + prior) for view in logits]
         else:
             found = found_classes(before.places)
-            prompts = ontology.arrays.select(found)
+            prompts, prior = ontology.arrays.select(found), before.prior
             by_view = [scores.copy() for scores in before.by_view]
             for scores, one in zip(by_view, seen.features, strict=True):
-                scores[found] = sigmoid(self.runtime.score(one, prompts))
+                scores[found] = sigmoid(self.runtime.score(one, prompts) + prior[found])
         low = merge_scores(by_view, seen.views, seen.photo_hw, self._tiling)
         places: LabelArray = low.argmax(axis=0).astype(np.int32)  # rivals count as classes here
         if question.unlabelled:
             places[low.max(axis=0) < self._threshold] = -1
-        return _Scored(by_view, low, places)
+        return _Scored(prior, by_view, low, places)
 
     def _refine(
         self, seen: _Seen, question: Question, ontology: PromptOntology, scored: _Scored

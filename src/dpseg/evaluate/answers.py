@@ -26,6 +26,7 @@ from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.tune import TunedPrompts
 from dpseg.resample import resize_bilinear
 from dpseg.runtime import FloatArray, ImageArray, ModelInfo, Runtime
+from dpseg.scene import WEIGHT, scene_prior
 from dpseg.vocabulary import Vocabulary
 
 #: `"dpseg"` keeps a picture's aspect; `"sed"` does as SED, CAT-Seg and the paper do.
@@ -125,7 +126,12 @@ class ModelAnswers:
                 settings=self._settings,
                 logits=firsts[plan.first_round],
             ).logits
-            labels = decide(sigmoid(logits) if self._protocol == "sed" else logits, size_hw)
+            if self._protocol == "sed":
+                scores = sigmoid(logits)
+            else:
+                weight = WEIGHT if plan.configuration.scene else 0.0
+                scores = logits + scene_prior(firsts[plan.first_round], weight)
+            labels = decide(scores, size_hw)
             answers.append(labels if self._groups is None else self._groups[labels])
         return answers
 

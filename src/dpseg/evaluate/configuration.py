@@ -39,6 +39,7 @@ class Configuration:
         guidance_levels: levels j that are guided; None for all.
         joined: how text and picture are joined.
         decoder: False takes the cost volume alone.
+        scene: whether the whole photo's answer is a prior for each place.
         templates: different templates in use; the others' places repeat these. None for all.
     """
 
@@ -54,6 +55,7 @@ class Configuration:
     guidance_levels: tuple[int, ...] | None = None
     joined: Joined = "average"
     decoder: bool = True
+    scene: bool = True
     templates: int | None = None
 
     @property
@@ -81,6 +83,7 @@ STANDARD = (
     Configuration("dual, refined", refine=1),
     Configuration("dual, no tokens", token_wise=False),
     Configuration("dual, no guidance", guidance_levels=()),
+    Configuration("dual, no scene", scene=False),
 )
 
 #: Two more where example pictures are at hand.

@@ -1,0 +1,36 @@
+"""The scene's prior against shares counted by hand."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from dpseg.scene import LEAST_SHARE, scene_prior
+
+
+def test_prior_is_the_log_of_relative_shares():
+    logits = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+    share = softmax(logits, axis=0).reshape(4, -1).mean(1)
+    prior = scene_prior(logits, 0.5)
+    assert prior.shape == (4, 1, 1)
+    np.testing.assert_allclose(prior[:, 0, 0], 0.5 * np.log(share / share.max()), rtol=1e-4)
+
+
+def test_a_stray_place_follows_the_scene():
+    logits = np.zeros((2, 4, 4), np.float32)
+    logits[0], logits[0, 0, 0] = 4, -0.5  # one place is a little more like the other class
+    assert logits.argmax(0).sum() == 1
+    assert (logits + scene_prior(logits, 1.0)).argmax(0).sum() == 0
+
+
+@pytest.mark.parametrize("value", [1e4, -1e4])
+def test_extreme_scores_stay_finite(value):
+    logits = np.zeros((3, 2, 2), np.float32)
+    logits[1] = value
+    prior = scene_prior(logits, 1.0)
+    assert np.isfinite(prior).all()
+    assert prior.min() >= np.log(LEAST_SHARE) - 1e-4
+
+
+def test_without_weight_there_is_no_prior():
+    logits = np.random.default_rng(0).normal(size=(3, 2, 2)).astype(np.float32)
+    assert not scene_prior(logits, 0.0).any()
