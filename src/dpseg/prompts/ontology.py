@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from dpseg.errors import PromptError
 from dpseg.prompts.bank import PromptBank
@@ -20,7 +19,7 @@ from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike
 from dpseg.prompts.pooling import pool_regions
 from dpseg.prompts.tables import VisualTables
-from dpseg.prompts.text import encode_classes
+from dpseg.prompts.text import encode_classes, lengthened
 from dpseg.prompts.visual import BankSource, ExemplarSource, VisualPromptSource
 from dpseg.runtime import (
     BoolArray,
@@ -176,8 +175,8 @@ class PromptOntology:
             ShapeError: the prompts come from another model.
         """
         length = max(self.text_tokens.shape[1], other.text_tokens.shape[1])
-        text_tokens = [_padded(part.text_tokens, length) for part in (self, other)]
-        text_token_masks = [_padded(part.text_token_mask, length) for part in (self, other)]
+        text_tokens = [lengthened(part.text_tokens, length) for part in (self, other)]
+        text_token_masks = [lengthened(part.text_token_mask, length) for part in (self, other)]
         return PromptOntology(
             vocabulary=Vocabulary([*self.vocabulary, *other.vocabulary]),
             kind=self.kind,
@@ -245,12 +244,6 @@ class PromptOntology:
         start = replace(self.visual, embedding=embedding)
         visual = start.blended(indices, found, weight)
         return replace(self, visual=visual, origins=tuple(origins))
-
-
-def _padded(rows: npt.NDArray[np.generic], length: int) -> npt.NDArray[Any]:
-    """Lengthen the second axis with zeros."""
-    spare = [(0, 0), (0, length - rows.shape[1]), *[(0, 0)] * (rows.ndim - 2)]
-    return np.pad(rows, spare)
 
 
 def _blank_prompt(runtime: Runtime) -> VisualEmbedding:

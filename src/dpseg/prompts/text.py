@@ -7,6 +7,7 @@ averaged. Token-wise, the words stand alone: a template's own words say nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from dpseg.runtime import BoolArray, FloatArray, Runtime
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 MAX_TOKENS = 16  # L at most; the name's own tokens come first
+_Table = TypeVar("_Table", FloatArray, BoolArray)
 BATCH = 256  # sentences a call of the encoder
 
 
@@ -105,6 +107,21 @@ def _encode(runtime: Runtime, texts: Sequence[str], templates: Sequence[str]) ->
             {"class_wise": np.stack(rows), "token_wise": tokens[position[fill(GAP, text)]]}
         )
     return entries
+
+
+def lengthened(table: _Table, length: int) -> _Table:
+    """Bring tokens, or their mask, to a larger number of tokens.
+
+    Args:
+        table: K L, or K L D.
+        length: of the second axis; at least L.
+
+    Returns:
+        The table with zeros behind its own tokens.
+    """
+    spare = [(0, 0), (0, length - table.shape[1]), *[(0, 0)] * (table.ndim - 2)]
+    longer: _Table = np.pad(table, spare)
+    return longer
 
 
 def _padded(token_lists: Sequence[FloatArray]) -> tuple[FloatArray, BoolArray]:

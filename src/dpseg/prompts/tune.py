@@ -22,6 +22,7 @@ from safetensors.numpy import save
 from dpseg.errors import PromptError
 from dpseg.files import replacing
 from dpseg.prompts.tables import VisualTables
+from dpseg.prompts.text import lengthened
 from dpseg.runtime import BoolArray, FloatArray
 from dpseg.vocabulary import SYNONYM_MARK, ClassEntry, fold
 
@@ -178,14 +179,14 @@ class TunedPrompts:
             ontology,
             text_embedding=_with_rows(ontology.text_embedding, theirs, self.text_embedding[mine]),
             text_tokens=_with_rows(
-                _lengthened(ontology.text_tokens, length),
+                lengthened(ontology.text_tokens, length),
                 theirs,
-                _lengthened(self.text_tokens, length)[mine],
+                lengthened(self.text_tokens, length)[mine],
             ),
             text_token_mask=_with_rows(
-                _lengthened(ontology.text_token_mask, length),
+                lengthened(ontology.text_token_mask, length),
                 theirs,
-                _lengthened(self.text_token_mask, length)[mine],
+                lengthened(self.text_token_mask, length)[mine],
             ),
             visual=VisualTables(
                 _with_rows(visual.embedding, theirs, self.visual.embedding[mine]),
@@ -220,10 +221,3 @@ def _with_rows(table: _Array, indices: list[int], rows: _Array) -> _Array:
     out = table.copy()
     out[indices] = rows
     return out
-
-
-def _lengthened(table: _Array, length: int) -> _Array:
-    """Fill axis 1 up with zeros."""
-    missing = length - table.shape[1]
-    filled: _Array = np.pad(table, [(0, 0), (0, missing), *[(0, 0)] * (table.ndim - 2)])
-    return filled
