@@ -7,7 +7,6 @@ most like it in the joint space: a *prompt prior*, answered in a millisecond.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dpseg.errors import PromptError
+from dpseg.files import replacing
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.embedding import gather_tokens, match_tokens, spread
 from dpseg.prompts.pooling import unit
@@ -133,12 +133,8 @@ class PromptBank:
             "temperature": repr(self.temperature),
         }
         half = {name: np.ascontiguousarray(rows, np.float16) for name, rows in arrays.items()}
-        temporary = Path(f"{path}.{os.getpid()}.part")
-        try:
+        with replacing(Path(path)) as temporary:
             temporary.write_bytes(save(half, metadata=metadata))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     def check_encoder(self, encoder_key: str | None) -> None:
         """Refuse to serve another encoder than the one that made the prompts.

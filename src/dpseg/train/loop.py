@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import csv
 import math
-import os
 import pickle
 import time
 from collections.abc import Mapping
@@ -22,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from dpseg.errors import CheckpointError
+from dpseg.files import replacing
 
 
 @dataclass(frozen=True)
@@ -172,12 +172,8 @@ def _save(
         "numpy": generator.bit_generator.state,
         "torch": torch.get_rng_state(),
     }
-    temporary = folder / f"checkpoint.{os.getpid()}.tmp"
-    try:
+    with replacing(folder / "checkpoint.pt") as temporary:
         torch.save(state, temporary)
-        os.replace(temporary, folder / "checkpoint.pt")
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _resume(
