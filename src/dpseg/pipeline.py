@@ -24,7 +24,7 @@ from dpseg.prompts.refine import (
 )
 from dpseg.prompts.visual import VisualPromptSource
 from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
-from dpseg.scene import WEIGHT, scene_prior
+from dpseg.scene import scene_prior
 from dpseg.segmentation import Segmentation
 from dpseg.tiling import (
     LabelArray,
@@ -230,8 +230,10 @@ class Pipeline:
         """Score the views; in a further round, only the classes that were found before."""
         if before is None:
             logits = [self.runtime.score(one, ontology.arrays) for one in seen.features]
-            # Beside rivals and a threshold the scene would only make small things vanish.
-            prior = scene_prior(logits[0], 0.0 if question.unlabelled else WEIGHT)
+            if question.unlabelled:  # beside a threshold it would only make small things vanish
+                prior = np.zeros((len(logits[0]), 1, 1), np.float32)
+            else:
+                prior = scene_prior(logits[0])
             by_view = [sigmoid(view + prior) for view in logits]
         else:
             found = found_classes(before.places)

@@ -26,7 +26,7 @@ from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.tune import TunedPrompts
 from dpseg.resample import resize_bilinear
 from dpseg.runtime import FloatArray, ImageArray, ModelInfo, Runtime
-from dpseg.scene import WEIGHT, scene_prior
+from dpseg.scene import scene_prior
 from dpseg.vocabulary import Vocabulary
 
 #: `"dpseg"` keeps a picture's aspect; `"sed"` does as SED, CAT-Seg and the paper do.
@@ -127,11 +127,10 @@ class ModelAnswers:
                 logits=firsts[plan.first_round],
             ).logits
             if self._protocol == "sed":
-                scores = sigmoid(logits)
-            else:
-                weight = WEIGHT if plan.configuration.scene else 0.0
-                scores = logits + scene_prior(firsts[plan.first_round], weight)
-            labels = decide(scores, size_hw)
+                logits = sigmoid(logits)
+            elif plan.configuration.scene:
+                logits = logits + scene_prior(firsts[plan.first_round])
+            labels = decide(logits, size_hw)
             answers.append(labels if self._groups is None else self._groups[labels])
         return answers
 
