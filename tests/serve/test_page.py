@@ -230,6 +230,32 @@ def test_results_can_be_saved(page: Page, photo: Path) -> None:
     assert json.loads(saved["blocks.json"])["classes"][0]["name"] == "red"
 
 
+def test_the_picture_is_saved_as_it_is_shown(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    find(page)
+    page.locator("#opacity").fill("100")
+    page.locator("#legend li", has_text="red").locator("input").uncheck()
+    with page.expect_download() as download:
+        page.click("#save-picture")
+    saved = np.asarray(Image.open(download.value.path())).astype(int)
+    scale = 720 / 96  # small photos are enlarged
+    for name, y, x in (("red", 20, 20), ("blue", 70, 70)):
+        expected = PHOTO[y, x] if name == "red" else colour_of(page, name)
+        np.testing.assert_allclose(saved[int(y * scale), int(x * scale)], expected, atol=3)
+
+
+def test_a_name_that_fits_better_can_be_found_too(page: Page, photo: Path) -> None:
+    choose(page, photo, "red")
+    find(page)
+    point(page, 70, 70)
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator("#why")).to_contain_text("“sky”, which you did not name, fits")
+    page.get_by_role("button", name="Find “sky” too").click()
+    expect(page.locator("#legend")).to_contain_text("sky")
+    expect(page.locator(".chip")).to_have_count(2)
+
+
 def test_errors_are_said_in_words(page: Page, photo: Path, tmp_path: Path) -> None:
     error = page.locator("#error")
     page.click("#run")
@@ -263,11 +289,12 @@ def test_progress_is_shown_and_can_be_cancelled(
 ) -> None:
     runtime = HeldRuntime()
     runtime.go.clear()
-    page = browser.new_page()
+    page = browser.new_page(viewport={"width": 360, "height": 640})
     page.goto(serve(runtime))
     choose(page, photo)
     page.click("#run")
     expect(page.locator("#progress-words")).to_contain_text("Looking at the photo")
+    expect(page.locator("#bar")).to_be_in_viewport(ratio=1)
     shoot(page, "page/progress")
     page.click("#cancel")
     expect(page.locator("#progress")).to_be_hidden()
