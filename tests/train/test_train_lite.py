@@ -195,6 +195,12 @@ def test_run_can_start_from_another(run, train, tmp_path, monkeypatch):
     assert 0 < drift < 3 * fresh
 
 
+def test_several_processes_are_refused(data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(DataError, match="train in one process"):
+        train_lite(RECIPE, data_root, tmp_path / "two")
+
+
 def test_unseen_names_come_from_their_file(data_root, train, run, tmp_path, monkeypatch):
     class StopError(Exception):
         pass
