@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from dpseg import __version__
-from dpseg.commands import data
+from dpseg.commands import data, prompts
 from dpseg.commands.common import FAILED, complain
 from dpseg.commands.convert import convert
 from dpseg.commands.evaluate import ablate, evaluate
@@ -110,3 +110,4 @@ app.command()(evaluate)
 app.command()(ablate)
 app.command()(tune)
 app.add_typer(data.app, name="data")
+app.add_typer(prompts.app, name="prompts")
