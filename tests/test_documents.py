@@ -208,9 +208,9 @@ def use_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def run_torchrun(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Run the module that each process would run."""
-    module = arguments.index("-m") + 1
-    assert arguments[module] == "dpseg"
-    run_dpseg(arguments[module + 1 :], monkeypatch)
+    own = arguments.index("--")  # else torchrun would read options of dpseg as its own
+    assert arguments[own - 1 : own + 2] == ["-m", "--", "dpseg"]
+    run_dpseg(arguments[own + 2 :], monkeypatch)
 
 
 def run_make(targets: Sequence[str], _: pytest.MonkeyPatch) -> None:
@@ -284,6 +284,7 @@ RUNNERS: dict[str, Callable[[Sequence[str], pytest.MonkeyPatch], None]] = {
     "make": run_make,
     "pip": run_pip,
     "python": run_python,
+    "torchrun": run_torchrun,
     "python3": make_environment,
     "source": source,
 }

@@ -149,14 +149,14 @@ def test_finished_run_begun_again_trains_nothing(trained, data_root, monkeypatch
 
 def command(recipe, data_root, start, out):
     options = ["--data", data_root, "--out", out, "--start", start]
-    return [str(part) for part in ("-m", "dpseg", "train", recipe, *options)]
+    return [str(part) for part in ("dpseg", "train", recipe, *options)]
 
 
 def test_run_killed_anywhere_goes_on_to_the_same_losses(train, data_root, start, tmp_path):
     expected = train("whole", loop={"steps": 12})
     recipe = written(tmp_path, loop={"steps": 12})
     process = subprocess.Popen(
-        [sys.executable, *command(recipe, data_root, start, tmp_path / "cut")],
+        [sys.executable, "-m", *command(recipe, data_root, start, tmp_path / "cut")],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -177,7 +177,7 @@ def test_two_processes_lose_what_one_with_the_doubled_batch_loses(
 ):
     expected = train("one")
     recipe = written(tmp_path)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
     ended = subprocess.run(
         [sys.executable, *torchrun, *command(recipe, data_root, start, tmp_path / "two")],
         env=os.environ | {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""},

@@ -20,7 +20,7 @@ def train(
 ) -> None:
     """Train a model; the run's folder is then one that `segment --model` reads.
 
-    Recipes of CLIP models also run in several processes: `torchrun -m dpseg train ...`.
+    Recipes of CLIP models also run in several processes: `torchrun -m -- dpseg train ...`.
     """
     require_extra("torch", "train")
     from dpseg.train import clip, lite
