@@ -21,6 +21,8 @@ from dpseg.prompts.templates import imagenet_templates
 from dpseg.weights.checkpoint import read_tensors, write_tensors
 
 _EMBED_KERNEL, _HEAD_KERNEL = 7, 3
+#: What the decoder makes of so many classes stays in a processor's cache, and its memory small.
+CLASSES_AT_ONCE = 16
 
 
 class ClipModel(nn.Module):
@@ -61,7 +63,7 @@ class ClipModel(nn.Module):
 
     def switches(self) -> Switches:
         """Tell what can take part: an untrained decoder would enlarge F_c and change nothing."""
-        return Switches(decoder=not self.network.decoder.silent)
+        return Switches(decoder=not self.network.decoder.silent, classes_at_once=CLASSES_AT_ONCE)
 
     def keep_prompt_tower(self) -> None:
         """Freeze a copy of the image tower as the prompt encoder; call it before fine-tuning."""

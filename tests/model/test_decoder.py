@@ -34,13 +34,23 @@ def trained(decoder):
 
 
 @pytest.fixture
-def inputs(normal):
+def visual_costs(normal):
+    return {4: normal(2, CLASSES, 2, 3, 4), 3: normal(2, CLASSES, 2, 6, 8)}
+
+
+@pytest.fixture
+def inputs(normal, visual_costs):
     return {
         "cost": normal(2, CLASSES, 5, 3, 4),
         "coarse_logits": normal(2, CLASSES, 3, 4),
         "image_features": {4: normal(2, 3, 3, 4), 3: normal(2, 3, 6, 8)},
-        "visual_costs": {4: normal(2, CLASSES, 2, 3, 4), 3: normal(2, CLASSES, 2, 6, 8)},
+        "guide": lambda level, classes: visual_costs[level][:, classes],
     }
+
+
+def by_image(x):
+    """One channel of two images, (K B) 1 H W to B K H W."""
+    return x.unflatten(0, (-1, 2))[:, :, 0].transpose(0, 1)
 
 
 def enlarged(logits):
@@ -67,28 +77,27 @@ def test_keeping_every_class_rejects_none(trained, inputs, keep):
     torch.testing.assert_close(trained(**inputs, keep=keep).logits, trained(**inputs).logits)
 
 
-def test_rejected_class_has_the_score_of_the_head_that_rejected_it(trained, inputs):
+def test_rejected_class_has_the_score_of_the_head_that_rejected_it(trained, inputs, visual_costs):
     coarse = inputs["coarse_logits"]
     coarse[:, 0] -= 100  # out at the first head
     coarse[:, 1] -= 100
     output = trained(**inputs, keep=2)
 
     alive = list(range(CLASSES))
-    x = trained.embed(inputs["cost"].flatten(0, 1))
+    x = trained.embed(inputs["cost"].transpose(0, 1).flatten(0, 1))  # (K B) C h w
     expected = {}
     for stage, head in zip(trained.stages, trained.heads, strict=True):
-        scores = coarse[:, alive] + head(x).unflatten(0, (2, -1))[:, :, 0]  # B K h w
+        scores = coarse[:, alive] + by_image(head(x))  # B K h w
         best = {alive[i] for i in scores.topk(2, dim=1).indices.unique().tolist()}
         for place, name in enumerate(alive):
             if name not in best:
                 expected[name] = enlarged(scores[:, place, None])[:, 0]
         kept = [place for place, name in enumerate(alive) if name in best]
-        x = x.unflatten(0, (2, -1))[:, kept].flatten(0, 1)
+        x = x.unflatten(0, (-1, 2))[kept].flatten(0, 1)
         alive = [alive[place] for place in kept]
         level = stage.config.level
-        guidance = inputs["visual_costs"][level][:, alive]
-        x = stage(x, inputs["image_features"][level], guidance, len(alive))
-    last = enlarged(coarse[:, alive]) + trained.predict(x).unflatten(0, (2, -1))[:, :, 0]
+        (x,) = stage([x], inputs["image_features"][level], [visual_costs[level][:, alive]])
+    last = enlarged(coarse[:, alive]) + by_image(trained.predict(x))
     expected |= {name: last[:, place] for place, name in enumerate(alive)}
 
     assert {0, 1}.isdisjoint(alive)
@@ -98,17 +107,36 @@ def test_rejected_class_has_the_score_of_the_head_that_rejected_it(trained, inpu
 
 
 @pytest.mark.parametrize("keep", [None, 1, 2])
-def test_reordered_classes_reorder_the_result(trained, inputs, keep):
+def test_reordered_classes_reorder_the_result(trained, inputs, visual_costs, keep):
     inputs["coarse_logits"][:, 4] -= 100
     order = torch.tensor([5, 2, 4, 0, 1, 3])
     reordered = {
         "cost": inputs["cost"][:, order],
         "coarse_logits": inputs["coarse_logits"][:, order],
         "image_features": inputs["image_features"],
-        "visual_costs": {j: v[:, order] for j, v in inputs["visual_costs"].items()},
+        "guide": lambda level, classes: visual_costs[level][:, order[classes]],
     }
     plain = trained(**inputs, keep=keep).logits
     torch.testing.assert_close(trained(**reordered, keep=keep).logits, plain[:, order])
+
+
+@pytest.mark.parametrize("keep", [None, 1, 2])
+@pytest.mark.parametrize("classes", [1, 4, CLASSES + 1])
+def test_a_few_classes_at_a_time_come_out_as_all_at_once(trained, inputs, keep, classes):
+    inputs["coarse_logits"][:, 3] -= 100
+    whole = trained(**inputs, keep=keep)
+    found = trained(**inputs, keep=keep, classes_at_once=classes)
+    torch.testing.assert_close(found.logits, whole.logits, atol=1e-5, rtol=1e-5)
+    for one, expected in zip(found.auxiliary, whole.auxiliary, strict=True):
+        torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_no_more_classes_are_worked_on_than_allowed(trained, inputs):
+    sizes = []
+    for layer in (trained.embed, trained.predict, *(stage.spatial for stage in trained.stages)):
+        layer.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    trained(**inputs, classes_at_once=4)
+    assert sorted(sizes) == [2 * 2] * 4 + [2 * 4] * 4  # of two images, 4 and 2 classes, four layers
 
 
 def test_early_heads_do_not_train_what_comes_before_them(trained, inputs):

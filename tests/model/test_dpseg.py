@@ -127,10 +127,11 @@ def test_each_guidance_level_can_be_left_out(network, image, prompts):
 
 
 def test_upsampled_guidance_takes_the_enlarged_cost_volume(network, image, prompts):
-    received = {}
-    network.decoder.register_forward_pre_hook(lambda _, given: received.update(given[3]))
+    guides = []
+    network.decoder.register_forward_pre_hook(lambda _, given: guides.append(given[3]))
     switches = ALL.but(guidance="upsampled", guidance_levels=(3,))
     network(*image, prompts, switches)
+    received = {level: guides[0](level, torch.arange(CLASSES)) for level in (4, 3)}
     embedding, _ = image
     joint = F.normalize(prompts.text_embedding, dim=-1) + F.normalize(
         prompts.visual_embedding, dim=-1
@@ -174,6 +175,18 @@ def test_reordered_prompts_reorder_the_scores(network, image, prompts, keep):
     plain = network(*image, prompts, switches)
     reordered = network(*image, prompts.select(order), switches)
     torch.testing.assert_close(reordered, plain[:, order], atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("keep", [None, 1])
+@pytest.mark.parametrize("guidance", ["visual", "upsampled"])
+def test_scores_do_not_depend_on_how_many_classes_are_decoded_at_once(
+    network, image, prompts, keep, guidance
+):
+    switches = ALL.but(keep=keep, guidance=guidance)
+    expected = network(*image, prompts, switches)
+    for classes in (1, 3):
+        found = network(*image, prompts, switches.but(classes_at_once=classes))
+        torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_settings_are_changed_in_a_copy():

@@ -14,12 +14,12 @@ def test_equals_convolutions_over_everything_concatenated(normal):
         torch.nn.init.normal_(norm.weight)
         torch.nn.init.normal_(norm.bias)
     x, image, guidance = normal(6, 5, 4, 6), normal(2, 7, 4, 6), normal(6, 3, 4, 6)
-    found = fusion(x, image, guidance, 3)
+    found = fusion(x, guidance, fusion.project(image))
 
     projected = F.relu(
         F.conv2d(image, fusion.project_image.weight, fusion.project_image.bias, padding=1)
     )
-    of_image = torch.stack([projected[k // 3] for k in range(6)])  # classes of one image together
+    of_image = torch.stack([projected[k % 2] for k in range(6)])  # images of one class together
     everything = torch.cat([x, guidance, of_image], dim=1)
     weight = torch.cat([fusion.fuse_cost.weight, fusion.fuse_image.weight], dim=1)
     y = F.conv2d(everything, weight, padding=1)

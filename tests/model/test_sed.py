@@ -81,6 +81,14 @@ def test_rejecting_none_is_not_rejecting(network, inputs):
     torch.testing.assert_close(network(*inputs, Switches(keep=CLASSES)), plain)
 
 
+@pytest.mark.parametrize("keep", [None, 1])
+@pytest.mark.parametrize("classes", [1, 4])
+def test_a_few_classes_at_a_time_come_out_as_all_at_once(network, inputs, keep, classes):
+    expected = network(*inputs, Switches(keep=keep))
+    found = network(*inputs, Switches(keep=keep, classes_at_once=classes))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
 def test_early_rejection_is_the_decoder_on_what_survives(network, state, inputs):
     """Follow SED's rule through the reference: what survives a head is decoded without the rest."""
     embedding, features, prompts = inputs
@@ -138,9 +146,14 @@ def test_image_tower_learns_through_the_cost_volume_alone(network, inputs):
 def test_classes_attend_on_pooled_places_in_training_only(normal):
     layer = ClassTransformer(channels=8, heads=2)
     x = normal(3, 8, 4, 6)
-    still = layer.eval()(x, 3)
-    pooled = layer.train()(x, 3)
-    small = layer.eval()(F.avg_pool2d(x, 2), 3) - F.avg_pool2d(x, 2)
+
+    def among_all(x):
+        return layer(x, layer.sums([x], 1))
+
+    layer.eval()
+    still, small = among_all(x), among_all(F.avg_pool2d(x, 2)) - F.avg_pool2d(x, 2)
+    layer.train()
+    pooled = among_all(x)
     expected = x + F.interpolate(small, (4, 6), mode="bilinear", align_corners=True)
     torch.testing.assert_close(pooled, expected)
     assert (pooled - still).abs().max() > 1e-3

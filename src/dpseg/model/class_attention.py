@@ -1,10 +1,15 @@
 """Attention between the classes at each place, linear in their number.
 
 Which class a place belongs to depends on which others are asked for. The attention treats classes
-as a set: reordering the vocabulary reorders the result and changes nothing else.
+as a set: reordering the vocabulary reorders the result and changes nothing else. All that a class
+learns of the others are sums over them, so a large vocabulary can come a few classes at a time:
+the sums first, then each class's answer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
@@ -29,45 +34,86 @@ class ClassAttention(nn.Module):
         self.query_key_value = nn.Linear(channels, 3 * channels)
         self.output = nn.Linear(channels, channels) if output else nn.Identity()
 
-    def forward(self, x: Tensor, classes: int) -> Tensor:
-        """Let the classes at each place see each other.
+    def sums(self, parts: Iterable[Tensor], batch: int) -> Tensor:
+        """Gather what the classes at each place say together.
 
         Args:
-            x: (B K) C H W.
-            classes: K.
+            parts: of the K classes, each (k B) C H W.
+            batch: B.
 
         Returns:
-            (B K) C H W.
+            What `forward` needs of all K classes, B H W heads c (c 1).
         """
-        _, channels, height, width = x.shape
-        grouped = x.reshape(-1, classes, channels, height, width)  # B K C H W
-        tokens = grouped.permute(0, 3, 4, 1, 2)  # B H W K C
-        projected: Tensor = self.query_key_value(self.norm(tokens))  # B H W K (3 C)
-        heads = torch.unflatten(projected, -1, (3, self.heads, -1))  # B H W K 3 heads c
-        query, key, value = heads.movedim(-3, 0).transpose(-3, -2)  # 3: B H W heads K c
-        mixed = linear_attention(query, key, value).transpose(-3, -2).flatten(-2)  # B H W K C
-        attended: Tensor = self.output(mixed)
-        out = (tokens + attended).permute(0, 3, 4, 1, 2)  # B K C H W
-        return out.reshape(-1, channels, height, width)  # (B K) C H W
+        return reduce(torch.add, (self._sums_of(part, batch) for part in parts))
+
+    def _sums_of(self, x: Tensor, batch: int) -> Tensor:
+        channels = x.shape[1]
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        projected = F.linear(self._tokens(x), weight[channels:], bias[channels:])
+        pairs = torch.unflatten(projected, -1, (2, self.heads, -1))  # (k B) H W 2 heads c
+        key, value = (_by_place(one, batch) for one in pairs.unbind(-3))  # B H W heads k c
+        return attention_sums(key, value).float()
+
+    def forward(self, x: Tensor, sums: Tensor) -> Tensor:
+        """Let classes see the sums over all.
+
+        Args:
+            x: some or all of the classes, (k B) C H W.
+            sums: over all of them, B H W heads c (c 1).
+
+        Returns:
+            (k B) C H W.
+        """
+        channels = x.shape[1]
+        weight, bias = self.query_key_value.weight, self.query_key_value.bias
+        projected = F.linear(self._tokens(x), weight[:channels], bias[:channels])
+        query = torch.unflatten(projected, -1, (self.heads, -1))  # (k B) H W heads c
+        mixed = attend(_by_place(query, sums.shape[0]), sums)  # B H W heads k c
+        attended: Tensor = self.output(mixed.movedim(-2, 0).flatten(0, 1).flatten(-2))
+        return x + attended.permute(0, 3, 1, 2)  # (k B) C H W
+
+    def _tokens(self, x: Tensor) -> Tensor:
+        """Normalise over channels, (k B) C H W to (k B) H W C."""
+        tokens: Tensor = self.norm(x.permute(0, 2, 3, 1))
+        return tokens
 
 
-def linear_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def attention_sums(key: Tensor, value: Tensor) -> Tensor:
+    """Sum over a sequence what linear attention needs of it.
+
+    Args:
+        key: ... K c.
+        value: ... K d.
+
+    Returns:
+        ... c (d 1): the weighted values, and behind them the weights alone. The sums of two
+        sequences add up to those of both.
+
+    Source: Katharopoulos et al. 2020, equation 5.
+    """
+    key = _positive(key)
+    return torch.cat([key.transpose(-2, -1) @ value, key.sum(-2)[..., None]], dim=-1)
+
+
+def attend(query: Tensor, sums: Tensor) -> Tensor:
     """Attend with the feature map elu + 1; cost grows linearly with the sequence.
 
     Args:
         query: ... K c.
-        key: ... K c.
-        value: ... K c.
+        sums: of keys and values, ... c (d 1).
 
     Returns:
-        ... K c.
+        ... K d.
 
     Source: Katharopoulos et al. 2020, equation 5.
     """
-    query, key = _positive(query), _positive(key)
-    context = key.transpose(-2, -1) @ value  # ... c c
-    normaliser = query @ key.sum(-2, keepdim=True).transpose(-2, -1)  # ... K 1
-    return query @ context / normaliser.clamp_min(1e-6)
+    answer = _positive(query) @ sums  # ... K (d 1)
+    return answer[..., :-1] / answer[..., -1:].clamp_min(1e-6)
+
+
+def _by_place(x: Tensor, batch: int) -> Tensor:
+    """Bring classes and channels together, (k B) H W heads c to B H W heads k c."""
+    return torch.unflatten(x, 0, (-1, batch)).movedim(0, -2)
 
 
 def _positive(x: Tensor) -> Tensor:

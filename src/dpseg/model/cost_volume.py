@@ -35,15 +35,15 @@ def cost_volume(image_embedding: Tensor, prompt_embedding: Tensor) -> Tensor:
 
     Source: DPSeg, dual-prompt cost volume generation.
     """
-    return compare(image_embedding, F.normalize(prompt_embedding, dim=-1))
+    return compare(F.normalize(image_embedding, dim=1), F.normalize(prompt_embedding, dim=-1))
 
 
 def compare(image_embedding: Tensor, vectors: Tensor) -> Tensor:
-    """Take the inner product of every place's direction with every vector.
+    """Take the inner product of every place with every vector, both as they are.
 
     Args:
-        image_embedding: any scale, B D H W.
-        vectors: taken as they are, K M D.
+        image_embedding: B D H W.
+        vectors: K M D.
 
     Returns:
         B K M H W.
@@ -57,7 +57,7 @@ def compare(image_embedding: Tensor, vectors: Tensor) -> Tensor:
         )
     batch, _, height, width = image_embedding.shape
     classes, templates, _ = vectors.shape
-    places = F.normalize(image_embedding, dim=1).flatten(2)  # B D (H W)
+    places = image_embedding.flatten(2)  # B D (H W)
     products = vectors.flatten(0, 1).to(places.dtype) @ places  # B (K M) (H W)
     return products.view(batch, classes, templates, height, width)
 

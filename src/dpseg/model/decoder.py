@@ -2,19 +2,25 @@
 
 Costs come in at the image embedding's stride. Each stage spreads them over space, lets the classes
 compete, and is guided by the image features and the visual cost volume of a shallower level.
-Auxiliary heads before the stages tell which classes can be dropped.
+Auxiliary heads before the stages tell which classes can be dropped. Classes meet in the class
+attention's sums and in what each place rejects; all else is done for a few of them at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
 from dpseg.model.rejection import surviving_classes
-from dpseg.model.stage import DecoderStage, StageConfig, match_size
+from dpseg.model.stage import DecoderStage, StageConfig, by_class, match_size
+
+#: Level j and k classes' indices to what guides them there, B k G h_j w_j.
+Guide: TypeAlias = Callable[[int, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -99,17 +105,19 @@ class CostVolumeGuidedDecoder(nn.Module):
         cost: Tensor,
         coarse_logits: Tensor,
         image_features: Mapping[int, Tensor],
-        visual_costs: Mapping[int, Tensor],
+        guide: Guide,
         keep: int | None = None,
+        classes_at_once: int | None = None,
     ) -> DecoderOutput:
         """Decode cost volumes.
 
         Args:
             cost: F_c with token-wise channels, B K M' h w.
             coarse_logits: what the cost volume alone says, B K h w.
-            image_features: level j to B C_j h_j w_j.
-            visual_costs: level j to F_v^j or what was made of it, B K G h_j w_j.
+            image_features: level j to E_j, B C_j h_j w_j.
+            guide: gives F_v^j or what was made of it.
             keep: classes that each place keeps alive at every head; None rejects none.
+            classes_at_once: bounds memory, and changes nothing else; None takes all.
 
         Returns:
             Logits at the finest level and of the heads.
@@ -118,25 +126,41 @@ class CostVolumeGuidedDecoder(nn.Module):
         alive = torch.arange(classes, device=cost.device)
         auxiliary: list[Tensor] = []
         rejections: list[tuple[Tensor, Tensor]] = []
-        x = self.embed(cost.flatten(0, 1))  # (B K) C h w
+        parts: Iterable[Tensor] = map(self.embed, _split(by_class(cost), classes_at_once, batch))
         for sizes, stage, head in zip(self.config.stages, self.stages, self.heads, strict=True):
-            logits = self._corrected(head(x.detach()), coarse_logits[:, alive])
+            parts = list(parts)  # (k B) C h w
+            logits = self._logits(head, (x.detach() for x in parts), coarse_logits[:, alive])
             auxiliary.append(logits)
             if keep is not None:
                 winners = surviving_classes(logits, keep)
-                x = torch.unflatten(x, 0, (batch, -1))[:, winners].flatten(0, 1)  # (B K) C h w
+                parts = _split(_select(parts, winners, batch), classes_at_once, batch)
                 alive = alive[winners]
                 rejections.append((winners, logits))
-            features, guidance = image_features[sizes.level], visual_costs[sizes.level][:, alive]
-            x = stage(x, features, guidance, alive.shape[0])
-        logits = self._corrected(self.predict(x), coarse_logits[:, alive])
+            guidance = map(partial(guide, sizes.level), _split(alive, classes_at_once))
+            parts = stage(parts, image_features[sizes.level], guidance)
+        logits = self._logits(self.predict, parts, coarse_logits[:, alive])
         for winners, head_logits in reversed(rejections):
-            logits = match_size(head_logits, x).index_copy(1, winners, logits)
+            logits = match_size(head_logits, logits).index_copy(1, winners, logits)
         return DecoderOutput(logits, auxiliary)
 
-    def _corrected(self, correction: Tensor, coarse_logits: Tensor) -> Tensor:
-        """Add a correction, (B K) 1 H W, to enlarged coarse logits, B K H W."""
-        correction = torch.unflatten(correction[:, 0], 0, coarse_logits.shape[:2])  # B K H W
+    def _logits(self, head: nn.Module, parts: Iterable[Tensor], coarse_logits: Tensor) -> Tensor:
+        """Let a head correct enlarged coarse logits, B K H W, or speak alone."""
+        said = _joined([head(part)[:, 0] for part in parts])  # (K B) H W
+        correction = torch.unflatten(said, 0, (-1, len(coarse_logits))).transpose(0, 1)  # B K H W
         if not self.config.residual:
             return correction
         return match_size(coarse_logits, correction) + correction
+
+
+def _split(x: Tensor, classes: int | None, batch: int = 1) -> tuple[Tensor, ...]:
+    """Divide (K B) ... into parts of a few classes, (k B) ..."""
+    return (x,) if classes is None else torch.split(x, classes * batch)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _select(parts: list[Tensor], classes: Tensor, batch: int) -> Tensor:
+    """Take some classes out of parts, (k B) ... to (K' B) ..."""
+    return torch.unflatten(_joined(parts), 0, (-1, batch))[classes].flatten(0, 1)

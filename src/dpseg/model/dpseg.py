@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -17,7 +18,6 @@ from torch.nn import functional as F
 from dpseg.model.cost_volume import (
     PromptStrategy,
     compare,
-    cost_volume,
     joint_cost_volume,
     token_cost_volume,
 )
@@ -68,6 +68,8 @@ class Switches:
         guidance: `"upsampled"` guides by the enlarged F_c instead of F_v^j.
         decoder: False takes the cost volume's own logits (training-free mode).
         keep: classes that each place keeps alive in early rejection; None rejects none.
+        classes_at_once: how many classes the decoder works on at a time, which bounds its memory
+            and changes nothing else; None takes all.
     """
 
     strategy: PromptStrategy = "average"
@@ -76,6 +78,7 @@ class Switches:
     guidance: Guidance = "visual"
     decoder: bool = True
     keep: int | None = 8
+    classes_at_once: int | None = None
 
     def but(self, **changes: object) -> Switches:
         """Copy with some settings changed."""
@@ -129,8 +132,7 @@ class DPSeg(nn.Module):
         Returns:
             Logits at the finest level's resolution, B K H W (at E's without a decoder).
         """
-        coarse, output = self.decode(image_embedding, image_features, prompts, switches)
-        return coarse if output is None else output.logits
+        return finest(*self.decode(image_embedding, image_features, prompts, switches))
 
     def decode(
         self,
@@ -151,8 +153,11 @@ class DPSeg(nn.Module):
         if not switches.decoder:
             return coarse, None
         cost = torch.cat([joint, *self._token_costs(image_embedding, prompts, switches)], dim=2)
-        visual_costs = self._visual_costs(joint, image_features, prompts, switches)
-        return coarse, self.decoder(cost, coarse, image_features, visual_costs, switches.keep)
+        directions = {j: F.normalize(one, dim=1) for j, one in image_features.items()}
+        guide = partial(self._visual_cost, joint, directions, prompts, switches)
+        return coarse, self.decoder(
+            cost, coarse, image_features, guide, switches.keep, switches.classes_at_once
+        )
 
     def _token_costs(
         self, image_embedding: Tensor, prompts: Prompts, switches: Switches
@@ -172,43 +177,40 @@ class DPSeg(nn.Module):
             costs.append(token_cost_volume(image_embedding, tokens, mask, TOKEN_TEMPERATURE))
         return costs
 
-    def _visual_costs(
+    def _visual_cost(
         self,
         joint: Tensor,
-        image_features: Mapping[int, Tensor],
+        directions: Mapping[int, Tensor],
         prompts: Prompts,
         switches: Switches,
-    ) -> dict[int, Tensor]:
-        """Compare the shallow levels with the pictures' shallow levels, j to B K G h_j w_j."""
+        level: int,
+        classes: Tensor,
+    ) -> Tensor:
+        """Compare a shallow level with some classes' pictures there, B k G h_j w_j."""
+        size = directions[level].shape[-2:]
         templates = prompts.text_embedding.shape[1]
-        costs = {}
-        for level, features in image_features.items():
-            size = features.shape[-2:]
-            off = level not in switches.guidance_levels or switches.strategy == "text"
-            if switches.guidance == "upsampled" and level in switches.guidance_levels:
-                costs[level] = self._upsampled_cost(level, joint[:, :, :templates], size)
-            elif off:
-                channels = templates if self.mixes is None else self._mix(level).out_features
-                shape = (features.shape[0], joint.shape[1], channels, *size)
-                costs[level] = joint.new_zeros(shape)
-            else:
-                mask = prompts.visual_mask[:, None, None, None]  # K 1 1 1
-                costs[level] = self._level_cost(level, features, prompts) * mask
-        return costs
+        off = level not in switches.guidance_levels
+        if switches.guidance == "upsampled" and not off:
+            return self._upsampled_cost(level, joint[:, classes, :templates], size)
+        if off or switches.strategy == "text":
+            channels = templates if self.mixes is None else self._mix(level).out_features
+            return joint.new_zeros(joint.shape[0], classes.shape[0], channels, *size)
+        cost = self._level_cost(level, directions[level], prompts.visual_features[level][classes])
+        return cost * prompts.visual_mask[classes, None, None, None]
 
-    def _level_cost(self, level: int, features: Tensor, prompts: Prompts) -> Tensor:
-        """Compare one level's features with the pictures', B K G h_j w_j.
+    def _level_cost(self, level: int, directions: Tensor, visual: Tensor) -> Tensor:
+        """Compare one level's unit features with pictures', K M C_j, to B K G h_j w_j.
 
         A projection over templates is linear, so it is applied to the M prompts and not to the M
         cost maps: the same values for a fraction of the work.
         """
-        visual = prompts.visual_features[level]  # K M C_j
+        visual = F.normalize(visual, dim=-1)
         if self.mixes is None:
-            return cost_volume(features, visual)
+            return compare(directions, visual)
         mix = self._mix(level)
-        directions = F.normalize(visual, dim=-1)
-        mixed = torch.einsum("gm,kmc->kgc", mix.weight, directions)  # K G C_j
-        return F.relu(compare(features, mixed) + mix.bias[:, None, None])
+        mixed = torch.einsum("gm,kmc->kgc", mix.weight, visual)  # K G C_j
+        cost = compare(directions, mixed)
+        return F.relu(cost + mix.bias[:, None, None].to(cost.dtype))
 
     def _upsampled_cost(self, level: int, cost: Tensor, size: tuple[int, ...]) -> Tensor:
         """Enlarge F_c, B K M h w, to a level's size, B K G h_j w_j."""
@@ -223,3 +225,8 @@ class DPSeg(nn.Module):
         mix = self.mixes[str(level)]
         assert isinstance(mix, nn.Linear)
         return mix
+
+
+def finest(coarse: Tensor, output: DecoderOutput | None) -> Tensor:
+    """Take the logits of a network's `decode`: the decoder's where one took part."""
+    return coarse if output is None else output.logits

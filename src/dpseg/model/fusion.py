@@ -20,8 +20,8 @@ class ProjectedFusion(nn.Module):
         channels_out: of the result.
 
     Source: SED, decoder; DPSeg takes it over. A convolution over concatenated inputs is the sum of
-    convolutions over the parts, and the image's part is the same for all classes: it is computed
-    once per image.
+    convolutions over the parts, and the image's part is the same for all classes: `project`
+    computes it once per image.
     """
 
     def __init__(
@@ -44,19 +44,27 @@ class ProjectedFusion(nn.Module):
         self.refine = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
         self.refine_norm = nn.GroupNorm(groups, channels_out)
 
-    def forward(self, x: Tensor, image_features: Tensor, guidance: Tensor, classes: int) -> Tensor:
+    def project(self, image_features: Tensor) -> Tensor:
+        """Compute the image's part, B C_j H W to B C' H W."""
+        projected: Tensor = self.fuse_image(F.relu(self.project_image(image_features)))
+        return projected
+
+    def forward(self, x: Tensor, guidance: Tensor, image: Tensor) -> Tensor:
         """Fuse.
 
         Args:
-            x: (B K) C H W.
-            image_features: E_j, B C_j H W.
-            guidance: (B K) G H W.
-            classes: K.
+            x: (k B) C H W.
+            guidance: (k B) G H W.
+            image: the image's part, B C' H W.
 
         Returns:
-            (B K) C' H W.
+            (k B) C' H W.
         """
-        image = self.fuse_image(F.relu(self.project_image(image_features)))  # B C' H W
         cost = self.fuse_cost(torch.cat([x, guidance], dim=1))
-        fused = F.relu(self.norm(cost + image.repeat_interleave(classes, 0)))  # (B K) C' H W
+        fused = F.relu(self.norm(add_to_each_class(cost, image)))
         return F.relu(self.refine_norm(self.refine(fused)))
+
+
+def add_to_each_class(x: Tensor, image: Tensor) -> Tensor:
+    """Add what is the same for all classes, B C H W, to maps of each, (k B) C H W."""
+    return (torch.unflatten(x, 0, (-1, len(image))) + image).flatten(0, 1)

@@ -25,7 +25,7 @@ class HybridDilatedConv(nn.Module):
         self.activation = nn.ReLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B K) C H W to the same shape."""
+        """Map (k B) C H W to the same shape."""
         y: Tensor = self.norm(x)
         for convolution in self.convolutions:
             y = self.activation(convolution(y))

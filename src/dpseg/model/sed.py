@@ -7,7 +7,8 @@ that do not build on the coarse ones.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -17,8 +18,8 @@ from torch.nn import functional as F
 from dpseg.model.class_attention import ClassAttention
 from dpseg.model.cost_volume import cost_volume
 from dpseg.model.decoder import CostVolumeGuidedDecoder, DecoderConfig, DecoderOutput
-from dpseg.model.dpseg import Prompts, Switches
-from dpseg.model.stage import StageConfig, match_size, projected_fusion
+from dpseg.model.dpseg import Prompts, Switches, finest
+from dpseg.model.stage import StageConfig, by_class, match_size, projected_fusion
 
 KERNEL = 9
 EXPANSION = 4
@@ -45,10 +46,10 @@ class ConvNeXtBlock(nn.Module):
         self.gamma = nn.Parameter(torch.ones(channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map (B K) C H W to the same shape."""
-        y: Tensor = self.norm(self.depthwise(x).permute(0, 2, 3, 1))  # (B K) H W C
+        """Map (k B) C H W to the same shape."""
+        y: Tensor = self.norm(self.depthwise(x).permute(0, 2, 3, 1))  # (k B) H W C
         y = self.gamma * self.mlp(y)
-        return x + y.permute(0, 3, 1, 2)  # (B K) C H W
+        return x + y.permute(0, 3, 1, 2)  # (k B) C H W
 
 
 class ClassTransformer(nn.Module):
@@ -73,15 +74,24 @@ class ClassTransformer(nn.Module):
             nn.Linear(EXPANSION * channels, channels),
         )
 
-    def forward(self, x: Tensor, classes: int) -> Tensor:
-        """Let the K classes of each place see each other, (B K) C H W to the same shape."""
-        y = F.avg_pool2d(x, self.training_pool) if self.training else x
-        y = self.attention(y, classes)
-        hidden = self.mlp(self.norm(y.permute(0, 2, 3, 1)))  # (B K) h w C
-        y = y + hidden.permute(0, 3, 1, 2)  # (B K) C h w
+    def sums(self, parts: Iterable[Tensor], batch: int) -> Tensor:
+        """Gather what the classes at each place say together, as `ClassAttention.sums`."""
+        return self.attention.sums((self._pooled(part) for part in parts), batch)
+
+    def forward(self, x: Tensor, sums: Tensor) -> Tensor:
+        """Let classes see the sums over all, (k B) C H W to the same shape."""
+        y: Tensor = self.attention(self._pooled(x), sums)
+        hidden = self.mlp(self.norm(y.permute(0, 2, 3, 1)))  # (k B) h w C
+        y = y + hidden.permute(0, 3, 1, 2)  # (k B) C h w
         if y.shape != x.shape:
             y = F.interpolate(y, x.shape[-2:], mode="bilinear", align_corners=True)
         return x + y
+
+    def _pooled(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return x
+        pooled: Tensor = F.avg_pool2d(x, self.training_pool)
+        return pooled
 
 
 class SEDStage(nn.Module):
@@ -101,23 +111,26 @@ class SEDStage(nn.Module):
         self.enlarge = nn.ConvTranspose2d(inside, config.enlarged, 2, stride=2)
         self.fusion = projected_fusion(config)
 
-    def forward(self, x: Tensor, image_features: Tensor, cost: Tensor, classes: int) -> Tensor:
+    def forward(
+        self, parts: Sequence[Tensor], image_features: Tensor, costs: Iterable[Tensor]
+    ) -> Iterator[Tensor]:
         """Refine the classes' maps and double their resolution.
 
         Args:
-            x: (B K) C h w.
+            parts: maps of the K classes, a few classes in each, (k B) C h w.
             image_features: E_j, B C_j H W.
-            cost: projected, enlarged cost volume, B K G H W.
-            classes: K.
+            costs: of each part the projected, enlarged cost volume, B k G H W.
 
-        Returns:
-            (B K) C' H W.
+        Yields:
+            The same parts, (k B) C' H W.
         """
-        x = self.class_transformer(self.spatial(x), classes)
-        x = match_size(self.enlarge(x), image_features)
-        guidance = cost.flatten(0, 1).to(x.dtype)  # (B K) G H W
-        fused: Tensor = self.fusion(x, image_features, guidance, classes)
-        return fused
+        parts = [self.spatial(part) for part in parts]
+        sums = self.class_transformer.sums(parts, len(image_features))
+        image = self.fusion.project(image_features)  # B C' H W
+        for part, cost in zip(parts, costs, strict=True):
+            x = self.class_transformer(part, sums)
+            x = match_size(self.enlarge(x), image_features)
+            yield self.fusion(x, by_class(cost).to(x.dtype), image)
 
 
 class SED(nn.Module):
@@ -150,13 +163,12 @@ class SED(nn.Module):
             image_embedding: E, B D h w.
             image_features: level j to E_j, B C_j h_j w_j.
             prompts: of K classes.
-            switches: `decoder` and `keep` are heeded.
+            switches: `decoder`, `keep` and `classes_at_once` are heeded.
 
         Returns:
             Logits, B K H W: at stride 4, or at E's without a decoder.
         """
-        coarse, output = self.decode(image_embedding, image_features, prompts, switches)
-        return coarse if output is None else output.logits
+        return finest(*self.decode(image_embedding, image_features, prompts, switches))
 
     def decode(
         self,
@@ -174,14 +186,16 @@ class SED(nn.Module):
         if not switches.decoder:
             return coarse, None
         features = {level: one.detach() for level, one in image_features.items()}
-        costs = self._enlarged_costs(cost)
-        return coarse, self.decoder(cost, coarse, features, costs, switches.keep)
+        guide = partial(self._enlarged_cost, cost)
+        return coarse, self.decoder(
+            cost, coarse, features, guide, switches.keep, switches.classes_at_once
+        )
 
-    def _enlarged_costs(self, cost: Tensor) -> dict[int, Tensor]:
-        """Project and double the cost volume stage by stage, j to B K G h_j w_j."""
-        x = cost.flatten(0, 1)  # (B K) M h w
-        costs = {}
+    def _enlarged_cost(self, cost: Tensor, level: int, classes: Tensor) -> Tensor:
+        """Project and double some classes' cost volume up to a level, B K M h w to B k G H W."""
+        x = by_class(cost[:, classes])  # (k B) M h w
         for stage, enlarge in zip(self.decoder.config.stages, self.enlarge_cost, strict=True):
-            x = F.relu(enlarge(x))  # (B K) G 2h 2w
-            costs[stage.level] = torch.unflatten(x, 0, cost.shape[:2])  # B K G 2h 2w
-        return costs
+            x = F.relu(enlarge(x))  # (k B) G 2h 2w
+            if stage.level == level:
+                break
+        return torch.unflatten(x, 0, (-1, len(cost))).transpose(0, 1)  # B k G H W

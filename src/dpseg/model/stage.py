@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpseg.model.class_attention import ClassAttention
-from dpseg.model.fusion import ProjectedFusion
+from dpseg.model.fusion import ProjectedFusion, add_to_each_class
 from dpseg.model.hybrid_conv import HybridDilatedConv
 
 
@@ -81,33 +82,48 @@ class DecoderStage(nn.Module):
             self.fusion = projected_fusion(config)
 
     def forward(
-        self, x: Tensor, image_features: Tensor, visual_cost: Tensor, classes: int
-    ) -> Tensor:
+        self, parts: Sequence[Tensor], image_features: Tensor, visual_costs: Iterable[Tensor]
+    ) -> Iterator[Tensor]:
         """Refine the classes' maps and bring them to the guidance's resolution.
 
         Args:
-            x: (B K) C h w.
+            parts: maps of the K classes, a few classes in each, (k B) C h w.
             image_features: E_j, B C_j H W.
-            visual_cost: F_v^j or what was made of it, B K G H W.
-            classes: K.
+            visual_costs: of each part F_v^j or what was made of it, B k G H W.
 
-        Returns:
-            (B K) C' H W.
+        Yields:
+            The same parts, (k B) C' H W.
         """
-        x = self.spatial(x)
-        x = x + self.mlp(x)
-        x = self.class_attention(x, classes)
-        x = match_size(self.enlarge(x), image_features)
-        guidance = visual_cost.flatten(0, 1).to(x.dtype)  # (B K) G H W
-        return self._fuse(x, image_features, guidance, classes)
+        parts = [self._spread(part) for part in parts]
+        sums = self.class_attention.sums(parts, len(image_features))
+        image = self._image_part(image_features)  # B C' H W
+        for part, visual_cost in zip(parts, visual_costs, strict=True):
+            x = self.class_attention(part, sums)
+            x = match_size(self.enlarge(x), image_features)
+            yield self._fuse(x, by_class(visual_cost).to(x.dtype), image)
 
-    def _fuse(self, x: Tensor, image_features: Tensor, guidance: Tensor, classes: int) -> Tensor:
+    def _spread(self, x: Tensor) -> Tensor:
+        x = self.spatial(x)
+        spread: Tensor = x + self.mlp(x)
+        return spread
+
+    def _image_part(self, image_features: Tensor) -> Tensor:
         if self.config.image_projection is not None:
-            fused: Tensor = self.fusion(x, image_features, guidance, classes)
+            return self.fusion.project(image_features)
+        image: Tensor = self.fuse_image(image_features)
+        return image
+
+    def _fuse(self, x: Tensor, guidance: Tensor, image: Tensor) -> Tensor:
+        if self.config.image_projection is not None:
+            fused: Tensor = self.fusion(x, guidance, image)
             return fused
         cost = self.fuse_cost(torch.cat([x, guidance], dim=1))
-        image = self.fuse_image(image_features).repeat_interleave(classes, 0)  # (B K) C' H W
-        return x + F.relu(cost + image)
+        return x + F.relu(add_to_each_class(cost, image))
+
+
+def by_class(x: Tensor) -> Tensor:
+    """Fold classes before images, so that a few classes are neighbours: B k ... to (k B) ..."""
+    return x.transpose(0, 1).flatten(0, 1)
 
 
 def projected_fusion(config: StageConfig) -> ProjectedFusion:
