@@ -166,13 +166,14 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="tiny networks, to try the command")
     parser.add_argument("--part", choices=("times", *NETWORKS), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(0)
-    if options.part == "times":
-        print(json.dumps(measure_times(options.classes[0], options)))
-        return
     if options.part:
-        print(json.dumps(measure_memory(options.part, options.classes[0], options)))
+        torch.set_num_threads(options.threads)
+        torch.manual_seed(0)
+        classes = options.classes[0]
+        if options.part == "times":
+            print(json.dumps(measure_times(classes, options)))
+        else:
+            print(json.dumps(measure_memory(options.part, classes, options)))
         return
 
     table = Table("K", "rejection", "encoder s", "SED s", "DPSeg s", "DPSeg / SED", "left", "MB")

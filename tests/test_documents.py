@@ -1,7 +1,8 @@
 """Every command and every Python block of the documents runs, in the order in which they stand.
 
 `dpseg segment` and Python run on the example photos with the model that knows colours.
-`benchmarks/quality.py` runs whole, on tiny made-up sets with a random model. Three
+`benchmarks/quality.py` runs whole, on tiny made-up sets with a random model, and so does what is
+called with `--tiny`. Three
 stop short: `dpseg train` after reading its recipe and `dpseg export` after reading its options,
 because the rest takes long, and the other benchmarks after reading theirs. `make` and `pip` lines
 must name targets and extras that exist.
@@ -238,7 +239,7 @@ def run_pip(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
 def run_python(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     script, *options = arguments
     monkeypatch.setattr(sys, "argv", [script, *options])
-    if Path(script).name == "quality.py":
+    if Path(script).name == "quality.py" or "--tiny" in options:
         use_random_model(monkeypatch)
         runpy.run_path(script, run_name="__main__")
         return
