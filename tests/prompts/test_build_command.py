@@ -2,11 +2,9 @@
 
 import sys
 
-import numpy as np
 import pytest
 from PIL import Image
 
-import dpseg.prompts.diffusion
 import dpseg.weights
 from colour_runtime import COLOURS, ColourRuntime, paint
 from dpseg.cli import main
@@ -47,23 +45,22 @@ def test_a_folder_becomes_a_bank(run, tmp_path):
     ]
 
 
-def test_drawn_pictures_become_a_bank(run, tmp_path, monkeypatch):
-    def draw(vocabulary, folder, settings, **_):
-        assert (settings.seeds, settings.steps, settings.revision) == ((0, 1, 2), 7, None)
-        assert settings.templates == ("one {}",)
-        for colour in ("red", "blue"):
-            save(folder / f"{colour}.png", colour)
-        return {name: [folder / f"{name}.png"] for name in ("red", "blue")}  # sky was blacked out
-
-    monkeypatch.setattr(dpseg.prompts.diffusion, "make_pictures", draw)
-    code, printed = run(
-        "-c", "red, blue, sky", "--out", "bank.safetensors", "--pictures", "drawn",
-        "--seeds", "3", "--steps", "7", "--template", "one {}", "--diffusion-model", "mine",
+def test_drawn_pictures_become_a_bank(run, tmp_path, tiny_diffusion):
+    arguments = (
+        "--source", "diffusion", "--diffusion-model", str(tiny_diffusion), "-c", "red, blue|navy",
+        "--pictures", "drawn", "--template", "one {}", "--template", "a {}", "--seeds", "3",
+        "--steps", "2", "--size", "32", "--batch", "4", "--out", "bank.safetensors",
     )  # fmt: skip
+    code, printed = run(*arguments)
+    assert code == 0, printed.err
+    assert "prompts of 2 of 2 names" in printed.out
+    bank = PromptBank.load(tmp_path / "bank.safetensors", encoder_key="colour")
+    assert bank.names == ("red", "blue|navy")
+    pictures = {path: path.stat().st_mtime_ns for path in (tmp_path / "drawn").glob("*.png")}
+    assert len(pictures) == 2 * 2 * 3
+    code, _ = run(*arguments)
     assert code == 0
-    assert "prompts of 2 of 3 names" in printed.out
-    bank = PromptBank.load(tmp_path / "bank.safetensors")
-    np.testing.assert_array_equal(bank.visual.class_wise.argmax(axis=1), [0, 2])
+    assert {path: path.stat().st_mtime_ns for path in pictures} == pictures
 
 
 @pytest.mark.parametrize(

@@ -26,70 +26,16 @@ NAMES = Vocabulary.of("red car|auto, ../odd name, sky")
 TEMPLATES = ("a photo of {}", "the {}")
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory):
-    """A folder with a whole Stable Diffusion pipeline, a few thousand parameters in all."""
-    import torch
-    from diffusers import (
-        AutoencoderKL,
-        DDIMScheduler,
-        StableDiffusionPipeline,
-        UNet2DConditionModel,
-    )
-    from diffusers.pipelines.stable_diffusion.safety_checker import StableDiffusionSafetyChecker
-    from transformers import (
-        CLIPConfig,
-        CLIPImageProcessor,
-        CLIPTextConfig,
-        CLIPTextModel,
-        CLIPTokenizer,
-    )
-
-    torch.manual_seed(0)
-    words = tmp_path_factory.mktemp("words")
-    letters = [chr(code) for code in range(33, 127)]
-    tokens = [*letters, *(f"{letter}</w>" for letter in letters)]
-    tokens += ["<|startoftext|>", "<|endoftext|>"]
-    (words / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
-    (words / "merges.txt").write_text("#version: 0.2\n")
-    text = CLIPTextConfig(
-        vocab_size=len(tokens), hidden_size=16, intermediate_size=16, num_hidden_layers=1,
-        num_attention_heads=2, max_position_embeddings=77, bos_token_id=len(tokens) - 2,
-        eos_token_id=len(tokens) - 1, pad_token_id=len(tokens) - 1,
-    )  # fmt: skip
-    eye = CLIPConfig(
-        projection_dim=8,
-        vision_config={"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1,
-                       "num_attention_heads": 2, "image_size": 32, "patch_size": 16},
-    )  # fmt: skip
-    checker = StableDiffusionSafetyChecker(eye)
-    for weights in (checker.concept_embeds_weights, checker.special_care_embeds_weights):
-        weights.data.fill_(2)  # a cosine above which nothing lies
-    pipeline = StableDiffusionPipeline(
-        vae=AutoencoderKL(
-            block_out_channels=(4, 8), latent_channels=4, norm_num_groups=2,
-            down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2,
-        ),
-        text_encoder=CLIPTextModel(text),
-        tokenizer=CLIPTokenizer.from_pretrained(words, model_max_length=77),
-        unet=UNet2DConditionModel(
-            sample_size=16, block_out_channels=(4, 8), layers_per_block=1, norm_num_groups=2,
-            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), attention_head_dim=2,
-            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), cross_attention_dim=16,
-        ),
-        scheduler=DDIMScheduler(),
-        safety_checker=checker,
-        feature_extractor=CLIPImageProcessor(size=32, crop_size=32),
-    )  # fmt: skip
-    folder = tmp_path_factory.mktemp("tiny")
-    pipeline.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture
-def settings(tiny):
+def settings(tiny_diffusion):
     return DiffusionSettings(
-        model=str(tiny), revision=None, templates=TEMPLATES, seeds=(3, 4), steps=2, size=32, batch=5
+        model=str(tiny_diffusion),
+        revision=None,
+        templates=TEMPLATES,
+        seeds=(3, 4),
+        steps=2,
+        size=32,
+        batch=5,
     )
 
 
@@ -223,12 +169,12 @@ def test_the_shipped_settings_are_pinned():
     assert len(standard.revision) == 40
 
 
-def test_a_missing_or_unsafe_pipeline_is_refused(settings, tiny, tmp_path):
+def test_a_missing_or_unsafe_pipeline_is_refused(settings, tiny_diffusion, tmp_path):
     gone = DiffusionSettings(model=str(tmp_path / "gone"), revision=None)
     with pytest.raises(PromptError, match=r"cannot load Stable Diffusion from .*gone"):
         make_pictures(NAMES, tmp_path / "out", gone)
-    index = json.loads((tiny / "model_index.json").read_text())
-    for part in tiny.iterdir():
+    index = json.loads((tiny_diffusion / "model_index.json").read_text())
+    for part in tiny_diffusion.iterdir():
         if part.name != "model_index.json":
             (tmp_path / part.name).symlink_to(part)
     index["safety_checker"] = [None, None]
