@@ -147,6 +147,15 @@ def test_finished_run_begun_again_trains_nothing(trained, data_root, monkeypatch
     train_clip(load_recipe(written(trained)), data_root, trained)
 
 
+def test_a_run_of_another_recipe_is_refused(train, tmp_path):
+    train("run", loop={"steps": 2})
+    (tmp_path / "run" / CLIP_FILE).unlink()  # as if it had not been finished
+    with pytest.raises(CheckpointError, match="begun by another recipe"):
+        train("run", loop={"steps": 2}, loss={"lr": 1e-3})
+    train("run", loop={"steps": 2, "log_every": 2}, workers=1)
+    assert (tmp_path / "run" / CLIP_FILE).exists()
+
+
 def command(recipe, data_root, start, out):
     options = ["--data", data_root, "--out", out, "--start", start]
     return [str(part) for part in ("dpseg", "train", recipe, *options)]

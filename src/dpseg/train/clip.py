@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dpseg.clip_model import ClipModel, load_clip, named_clip_config, save_clip
 from dpseg.data.dataset import LabelledFolder
@@ -28,7 +28,9 @@ from dpseg.weights import CLIP_BANK_FILE, CLIP_FILE
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_PROMPTS, _CHECKED = "prompts.safetensors", "checked.txt"
+_PROMPTS, _CHECKED, _RECIPE = "prompts.safetensors", "checked.txt", "recipe.json"
+#: What may change from one start to the next: nothing that is learnt depends on it.
+_FREE: Any = {"workers": True, "loop": {"checkpoint_every", "log_every"}}
 
 
 def train_clip(
@@ -46,7 +48,8 @@ def train_clip(
 
     Raises:
         DataError: the set is empty, incomplete, or not as its class list or the recipe says.
-        CheckpointError: the start is another model, or the run's checkpoint cannot be used.
+        CheckpointError: the start is another model, the run was begun by another recipe, or its
+            checkpoint cannot be used.
         PromptError: pictures of the names cannot be used.
         MissingExtraError: an extra is missing.
     """
@@ -57,6 +60,7 @@ def train_clip(
     share = Share(recipe.batch_size, recipe.loop.accumulate, fabric.world_size, fabric.global_rank)
     model = _begun(recipe.model, start)
     folder.mkdir(parents=True, exist_ok=True)
+    _keep_recipe(recipe, folder)
     _check_once(data, folder, fabric)
     runtime = TorchRuntime(model)
     model.to(fabric.device)
@@ -107,6 +111,15 @@ def _begun(name: str, start: Path | None) -> ClipModel:
             raise CheckpointError(f"{start} holds {model.config.name}; the recipe trains {name}")
     model.keep_prompt_tower()
     return model
+
+
+def _keep_recipe(recipe: ClipRecipe, folder: Path) -> None:
+    """Write down what a run is made by; refuse to go on with a run of another recipe."""
+    path = folder / _RECIPE
+    said = recipe.model_dump_json(indent=1, exclude=_FREE)
+    if path.exists() and path.read_text(encoding="utf-8") != said:
+        raise CheckpointError(f"{folder} was begun by another recipe ({path}); use another folder")
+    write_text(path, said)
 
 
 def _check_once(data: LabelledFolder, folder: Path, fabric: Fabric) -> None:
