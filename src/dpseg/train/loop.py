@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from lightning_fabric.wrappers import _FabricModule
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]
+PATIENCE = timedelta(hours=4)  # of processes for the first one, which makes a run's prompts
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def launched_fabric(
         accelerator=accelerator,
         devices=here,
         num_nodes=processes // here,
-        strategy="ddp" if processes > 1 else "auto",
+        strategy=fabric.strategies.DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto",
         precision=precision,
     )
     made.launch()
