@@ -106,3 +106,16 @@ def test_photos_of_rare_names_are_shown_more_often(tmp_path):
     keys = np.array([mixture.samples[i][1].key for i in shown])
     assert (keys == "p1").sum() == 100
     assert 125 < (keys == "p0").sum() < 157  # sqrt(0.02 * 100 / 1)
+
+
+def test_halves_share_no_photo_and_keep_all_names(root):
+    mixture = Mixture(root, [PETS, PARKS, CLOTHES, WEB])
+    halves = [mixture.half(which) for which in (0, 1)]
+    keys = [{sample.key for _, sample in half.samples} for half in halves]
+    assert keys[0] and keys[1]
+    assert not keys[0] & keys[1]
+    assert keys[0] | keys[1] == {sample.key for _, sample in mixture.samples}
+    for half in halves:
+        assert half.names == mixture.names
+        order = half.epoch(np.random.default_rng(0))
+        assert set(order) == set(range(len(half.samples)))

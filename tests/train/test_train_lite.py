@@ -1,5 +1,7 @@
 """The whole of a training run on twelve photos, with a tower of random weights."""
 
+from zlib import crc32
+
 import numpy as np
 import pytest
 import torch
@@ -91,6 +93,7 @@ def train(data_root, text_tower):
             patch.setattr(lite, "align", random_alignment)
             patch.setattr(lite, "MiniLM", lambda: text_tower)
             patch.setattr(lite, "CALIBRATION_BATCHES", 2)
+            patch.setattr(lite, "REGION_BATCHES", 4)
             synsets = read_noun_synsets(data_root / "wordnet")
             patch.setattr(bank, "read_noun_synsets", lambda: synsets)
             train_lite(recipe, data_root, folder, **options)
@@ -193,6 +196,32 @@ def test_run_can_start_from_another(run, train, tmp_path, monkeypatch):
     aligned = load_lite(run / name).state_dict()["tower.projection.weight"]
     fresh = (first["tower.projection.weight"] - aligned).abs().mean()
     assert 0 < drift < 3 * fresh
+
+
+def test_decoder_can_learn_from_photos_that_its_tower_has_not_seen(
+    run, train, tmp_path, monkeypatch
+):
+    taught = []
+    loss = DecoderTraining.loss
+
+    def watched(self, generator, averaged):
+        taught.append((self.tower, {sample.key for _, sample in self.sampler.mixture.samples}))
+        return loss(self, generator, averaged)
+
+    monkeypatch.setattr(DecoderTraining, "loss", watched)
+    decoder = RECIPE.decoder.model_copy(update={"half_tower_steps": 2})
+    folder = train(tmp_path / "halves", RECIPE.model_copy(update={"decoder": decoder}))
+    half, tuned, final = (
+        load_lite(folder / name) for name in ("half.safetensors", "tuned.safetensors", MODEL_FILE)
+    )
+    tower, photos = taught[-1]
+    assert all(torch.equal(a, b) for a, b in zip(tower.parameters(), half.tower.parameters()))
+    everything = {"p1", "p2", "p3", "q", "r", "w"}
+    assert photos == {key for key in everything if crc32(key.encode()) % 2} != everything
+    for key, tensor in final.tower.state_dict().items():
+        assert torch.equal(tensor, tuned.tower.state_dict()[key])
+    assert not final.network.decoder.silent
+    assert load_runtime(folder)[1].names
 
 
 def test_wrong_data_are_said_before_anything_is_computed(train, tmp_path, monkeypatch):

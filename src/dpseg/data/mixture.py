@@ -7,9 +7,11 @@ sets with the same idea of a class (`exclusive` groups) exclude each other's nam
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -133,6 +135,18 @@ class Mixture:
         factor = np.sqrt(RARE * labelled / present.sum(axis=0).clip(min=1))
         rarest: npt.NDArray[np.float64] = (present * factor).max(axis=1, initial=1.0)
         return rarest.clip(max=most)
+
+    def half(self, which: int) -> Mixture:
+        """Keep one half of the photos, with all names and rules.
+
+        Args:
+            which: 0 or 1; the two halves share no photo. A photo's half hangs on its name alone.
+        """
+        part = copy.copy(self)
+        kept = [i for i, (_, s) in enumerate(self.samples) if crc32(s.key.encode()) % 2 == which]
+        part.samples = [self.samples[i] for i in kept]
+        part._repeats = self._repeats[kept]
+        return part
 
     def epoch(self, generator: np.random.Generator) -> IntArray:
         """Draw an epoch's order of samples; a fractional repeat is a chance."""

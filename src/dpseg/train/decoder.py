@@ -136,6 +136,24 @@ class DecoderTraining:
         """Set the sampler to where `state_dict` was taken."""
         self.sampler.load_state_dict(state)
 
+    @torch.no_grad()
+    def collect_regions(self, batches: int) -> RegionQueue:
+        """Draw batches only for their regions, as visual prompts of this model's tower.
+
+        Args:
+            batches: how many.
+
+        Returns:
+            The last regions of every name.
+        """
+        generator = np.random.default_rng(0)
+        for _ in range(batches):
+            batch = self.sampler.draw(generator)
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                pyramid = self.tower(batch.images)
+            self._remember(pyramid, batch)
+        return self.module.queue
+
     def _choose_classes(self, batch: Batch, generator: np.random.Generator) -> Tensor:
         """Take the names in the batch, then others at random."""
         amount = batch.targets[STRIDE][0].sum((0, 1)).numpy()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +30,7 @@ from dpseg.train.align import align
 from dpseg.train.bank import build_lite_bank
 from dpseg.train.calibrate import calibrate
 from dpseg.train.decoder import FINE_CELL, DecoderTraining
-from dpseg.train.loop import run_stage
+from dpseg.train.loop import LoopSettings, run_stage
 from dpseg.train.recipe import Recipe
 from dpseg.train.region_queue import RegionQueue
 from dpseg.train.sampling import BatchSampler, NameVariants
@@ -39,7 +40,23 @@ from dpseg.vocabulary import ClassEntry
 from dpseg.weights import BANK_FILE, MODEL_FILE
 
 CALIBRATION_BATCHES = 24
-_ALIGNED, _TUNED = "aligned.safetensors", "tuned.safetensors"
+REGION_BATCHES = 800
+_ALIGNED, _TUNED, _HALF = "aligned.safetensors", "tuned.safetensors", "half.safetensors"
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What every stage trains with.
+
+    `others` are embeddings R D of common names that are not the mixture's.
+    """
+
+    recipe: Recipe
+    aligned: LiteModel
+    mixture: Mixture
+    variants: NameVariants
+    text_tokens: tuple[Tensor, Tensor]
+    others: Tensor
 
 
 def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | None = None) -> None:
@@ -77,12 +94,14 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     ]
     others, _ = embed_variants(aligned.text_map, text_tower, common, aligned.config.templates)
 
+    lesson = _Lesson(recipe, aligned, mixture, variants, tokens, others.mean)
+
     model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
     if not (folder / _TUNED).exists():
-        _tune_tower(recipe, model, aligned, mixture, variants, others.mean, folder)
+        _tune_tower(lesson, model, mixture, recipe.tower.loop, folder / "tower")
         save_lite(model, folder / _TUNED)
     model = load_lite(folder / _TUNED)  # rounded to half precision, as a run begun again has it
-    queue = _train_decoder(recipe, model, mixture, variants, tokens, folder)
+    queue = _train_decoder(lesson, model, folder)
     save_lite(model, folder / MODEL_FILE)
     finished = load_lite(folder / MODEL_FILE)
     runtime = TorchRuntime(finished, text_tower=text_tower)
@@ -112,51 +131,69 @@ def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) ->
 
 
 def _tune_tower(
-    recipe: Recipe,
-    model: LiteModel,
-    aligned: LiteModel,
-    mixture: Mixture,
-    variants: NameVariants,
-    others: Tensor,
-    folder: Path,
+    lesson: _Lesson, model: LiteModel, mixture: Mixture, loop: LoopSettings, folder: Path
 ) -> None:
-    settings = recipe.tower
+    settings = lesson.recipe.tower
     stage = TowerStage(
         tower=model.tower,
-        teacher=aligned.tower,
+        teacher=lesson.aligned.tower,
         sampler=BatchSampler(
             mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(STRIDE,)
         ),
-        names=variants,
-        others=others,
-        anchors=anchor_embeddings(aligned.text_map),
+        names=lesson.variants,
+        others=lesson.others,
+        anchors=anchor_embeddings(lesson.aligned.text_map),
         settings=settings.loss,
     )
     stage.module.log_scale.data.copy_(model.network.log_scale.data)
     stage.module.bias.data.copy_(model.network.bias.data)
-    run_stage(stage, settings.loop, folder / "tower")
+    run_stage(stage, loop, folder)
     model.network.log_scale.data.copy_(stage.module.log_scale.data)
     model.network.bias.data.copy_(stage.module.bias.data)
     calibrate_levels(model.tower, stage.sampler)
 
 
-def _train_decoder(
-    recipe: Recipe,
-    model: LiteModel,
-    mixture: Mixture,
-    variants: NameVariants,
-    tokens: tuple[Tensor, Tensor],
-    folder: Path,
-) -> RegionQueue:
-    settings = recipe.decoder
+def _train_decoder(lesson: _Lesson, model: LiteModel, folder: Path) -> RegionQueue:
+    """Train the model's decoder, and collect regions of every name as the model sees them."""
+    settings = lesson.recipe.decoder
+    if not settings.half_tower_steps:
+        stage = _decoder_training(lesson, model, lesson.mixture)
+        run_stage(stage, settings.loop, folder / "decoder")
+        return stage.module.queue
+    half = _half_tower(lesson, folder)
+    half.network.load_state_dict(model.network.state_dict())
+    stage = _decoder_training(lesson, half, lesson.mixture.half(1))
+    run_stage(stage, settings.loop, folder / "decoder")
+    model.network.load_state_dict(half.network.state_dict())
+    return _decoder_training(lesson, model, lesson.mixture).collect_regions(REGION_BATCHES)
+
+
+def _decoder_training(lesson: _Lesson, model: LiteModel, mixture: Mixture) -> DecoderTraining:
+    settings = lesson.recipe.decoder
     sampler = BatchSampler(
         mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(FINE_CELL, 8, STRIDE)
     )
-    stage = DecoderTraining(
-        model=model, sampler=sampler, names=variants, text_tokens=tokens, settings=settings.loss
+    return DecoderTraining(
+        model=model,
+        sampler=sampler,
+        names=lesson.variants,
+        text_tokens=lesson.text_tokens,
+        settings=settings.loss,
     )
-    run_stage(stage, settings.loop, folder / "decoder")
-    return stage.module.queue
+
+
+def _half_tower(lesson: _Lesson, folder: Path) -> LiteModel:
+    """Train a tower on the first half of the photos.
+
+    What it makes of the other half is what a tower makes of new photos. From that the decoder
+    learns how far to trust; the features of photos that a tower knows by heart are too good.
+    """
+    if not (folder / _HALF).exists():
+        half = copy.deepcopy(lesson.aligned)
+        loop = replace(lesson.recipe.tower.loop, steps=lesson.recipe.decoder.half_tower_steps)
+        _tune_tower(lesson, half, lesson.mixture.half(0), loop, folder / "half_tower")
+        save_lite(half, folder / _HALF)
+    return load_lite(folder / _HALF)
 
 
 def embed_variants(

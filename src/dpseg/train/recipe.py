@@ -52,9 +52,17 @@ class TowerRecipe(StageRecipe):
 
 
 class DecoderRecipe(StageRecipe):
-    """Stage two: the decoder on frozen towers."""
+    """Stage two: the decoder on frozen towers.
+
+    Attributes:
+        loss: rates and chances.
+        half_tower_steps: the decoder learns on one half of the photos, by the features of a tower
+            that is trained for this many steps on the other half; 0 learns on all photos, by the
+            features of the tower that has seen them.
+    """
 
     loss: DecoderSettings
+    half_tower_steps: int = 0
 
 
 class Recipe(BaseModel):
