@@ -112,7 +112,7 @@ def test_halves_share_no_photo_and_keep_all_names(root):
     mixture = Mixture(root, [PETS, PARKS, CLOTHES, WEB])
     halves = [mixture.half(which) for which in (0, 1)]
     keys = [{sample.key for _, sample in half.samples} for half in halves]
-    assert keys[0] and keys[1]
+    assert all(keys)
     assert not keys[0] & keys[1]
     assert keys[0] | keys[1] == {sample.key for _, sample in mixture.samples}
     for half in halves:
