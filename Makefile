@@ -1,11 +1,12 @@
-# Two commands: `make demo` shows what it does, `make test` checks that it works.
-# Each makes its own virtual environment in .venv on first use.
+# Two commands: `make demo` shows what it does, `make test` checks that it works. The first needs
+# no torch, the second does. Each makes its own virtual environment in .venv on first use.
+# After training: `make weights` makes the ONNX graphs that belong to the weights in the package.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+.PHONY: demo test weights clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -16,6 +17,9 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
 	$(BIN)/pytest
+
+weights: $(VENV)/.installed-dev
+	$(BIN)/dpseg export --out src/dpseg/weights
 
 clean:
 	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache

@@ -9,6 +9,7 @@ weights use 7 of the 8 bits, because processors without the newer instructions a
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -50,10 +51,10 @@ def store_weights(graph: onnx.ModelProto, precision: Literal["fp16", "int8-weigh
     users = _users(graph)
     kept, widened = [], []
     for weight in graph.graph.initializer:
-        values = numpy_helper.to_array(weight)
-        if values.dtype != np.float32 or values.size < LEAST_NUMBERS:
+        if weight.data_type != onnx.TensorProto.FLOAT or math.prod(weight.dims) < LEAST_NUMBERS:
             kept.append(weight)
             continue
+        values = numpy_helper.to_array(weight)
         first = users[weight.name][0]
         is_table = first.op_type == "Gather"
         small, nodes = _narrow(weight.name, values, precision, axis=_kept_axis(first, values))

@@ -19,12 +19,15 @@ from dpseg.encoders.tokens import SentenceTokenizer
 from dpseg.errors import CheckpointError, ShapeError
 from dpseg.export.files import (
     IMAGE_FILE,
+    MODEL_FILE,
     SCORE_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
+    WEIGHTS_KEY,
     info_from,
     names_of,
 )
+from dpseg.files import hash_file
 from dpseg.runtime import (
     FloatArray,
     ImageArray,
@@ -108,7 +111,7 @@ class OnnxRuntime:
 
     @cached_property
     def _image(self) -> onnxruntime.InferenceSession:
-        return _load(self._folder / IMAGE_FILE, self._threads)
+        return self._session(IMAGE_FILE)
 
     @cached_property
     def _text(self) -> onnxruntime.InferenceSession:
@@ -122,15 +125,31 @@ class OnnxRuntime:
     def _tokenizer(self) -> SentenceTokenizer:
         return SentenceTokenizer(self._folder / TOKENIZER_FILE)
 
+    @cached_property
+    def _weights(self) -> str | None:
+        path = self._folder / MODEL_FILE
+        return hash_file(path) if path.is_file() else None
+
     def _companion(self, name: str) -> onnxruntime.InferenceSession:
-        """Load a graph, and refuse one of another export."""
-        path = self._folder / name
-        session = _load(path, self._threads)
+        """Load a graph, and refuse one of another model than the image tower's."""
+        session, path = self._session(name), self._folder / name
         found = info_from(_metadata(session), path)
         if found != self.info:
             raise CheckpointError(
                 f"{path} belongs to encoder {found.encoder_key}, {IMAGE_FILE} to "
                 f"{self.info.encoder_key}; export the model again"
+            )
+        return session
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        """Load a graph, and refuse one of other weights than those that lie beside it."""
+        path = self._folder / name
+        session = _load(path, self._threads)
+        made_of = _metadata(session).get(WEIGHTS_KEY)
+        if made_of and self._weights and made_of != self._weights:
+            raise CheckpointError(
+                f"{path} was exported from another {MODEL_FILE} than the one beside it; "
+                "export the model again"
             )
         return session
 
