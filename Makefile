@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test weights clean
+.PHONY: demo test docs weights clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -18,11 +18,15 @@ test: $(VENV)/.installed-dev
 	$(BIN)/mypy --strict src
 	$(BIN)/pytest
 
+docs: $(VENV)/.installed-dev
+	$(BIN)/mkdocs build
+	@echo 'Open site/index.html, or run $(BIN)/mkdocs serve to search and to see changes at once.'
+
 weights: $(VENV)/.installed-dev
 	$(BIN)/dpseg export --out src/dpseg/weights
 
 clean:
-	rm -rf $(VENV) out .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) out site .mypy_cache .ruff_cache .pytest_cache
 
 $(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "dpseg needs Python 3.10 or newer; give one with: make PYTHON=python3.12")'

@@ -17,6 +17,7 @@ import runpy
 import shlex
 import subprocess
 import sys
+import venv
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -56,9 +57,9 @@ from sed_reference import tiny_checkpoint
 from serving import listening
 
 ROOT = Path(__file__).parents[1]
-GUIDES = sorted((ROOT / "docs/guides").glob("*.md"))
-DOCUMENTS = [ROOT / "README.md", *GUIDES, ROOT / "docs/errors.md"]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [page for page in PAGES if FENCE.search(page.read_text(encoding="utf-8"))]
 COMMANDS = ("", "bash")  # fences whose every line is a command
 SETS = ("voc", "coco_things", "coco_panoptic", "stanford", "msrc")
 PARSED = "parsed"
@@ -201,6 +202,15 @@ def run_make(targets: Sequence[str], _: pytest.MonkeyPatch) -> None:
     assert all(re.search(rf"^{target}:", makefile, flags=re.MULTILINE) for target in targets)
 
 
+def make_environment(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
+    assert arguments[:2] == ["-m", "venv"]
+    venv.create(arguments[2], with_pip=False)
+
+
+def source(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
+    subprocess.run(["bash", "-c", f"source {shlex.join(arguments)} && deactivate"], check=True)
+
+
 def run_pip(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
     assert arguments[0] == "install"
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
@@ -258,13 +268,14 @@ RUNNERS: dict[str, Callable[[Sequence[str], pytest.MonkeyPatch], None]] = {
     "make": run_make,
     "pip": run_pip,
     "python": run_python,
+    "python3": make_environment,
+    "source": source,
 }
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.stem)
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_block_runs(document: Path, place: Path) -> None:
     blocks = FENCE.findall(document.read_text(encoding="utf-8"))
-    assert blocks
     names: dict[str, object] = {"photo": "examples/photos/cat.jpg"}
     for language, options, text in blocks:
         if language == "python":
@@ -279,7 +290,7 @@ def test_every_block_runs(document: Path, place: Path) -> None:
 
 
 def test_links_between_documents_hold() -> None:
-    for document in [*DOCUMENTS, *(ROOT / "docs").glob("*.md")]:
+    for document in PAGES:
         links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)#:]+)\)", document.read_text(encoding="utf-8"))
         missing = [link for link in links if not (document.parent / link).exists()]
         assert not missing, (document, missing)

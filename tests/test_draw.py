@@ -37,6 +37,18 @@ def test_regions_take_their_class_colour_and_unlabelled_stays_grey() -> None:
     assert np.ptp(pixels[600, 100].astype(int)) == 0
 
 
+def test_hidden_classes_stay_as_they_are() -> None:
+    photo = np.full((720, 720, 3), (200, 100, 50), np.uint8)
+    labels = np.zeros((720, 720), np.int32)
+    labels[360:] = 1
+    pixels = np.asarray(overlay(photo, labels, {"a": 0.5, "b": 0.5}, opacity=1.0, hidden=[1]))
+    np.testing.assert_array_equal(pixels[100, 100], palette(2)[0])
+    np.testing.assert_array_equal(pixels[600, 100], photo[600, 100])
+    legend = pixels[720:].reshape(-1, 3)
+    assert (legend == palette(2)[0]).all(axis=1).any()
+    assert not (legend == palette(2)[1]).all(axis=1).any()
+
+
 def test_a_long_vocabulary_with_long_names_still_draws() -> None:
     areas = {f"{'long name ' * 30}{k}": 1 / 400 for k in range(400)} | {"": 0.0}
     labels = np.arange(400, dtype=np.int32).reshape(20, 20)

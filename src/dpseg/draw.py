@@ -6,7 +6,7 @@ ones reduced, and the legend stands below the photo at a size that can be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -23,6 +23,8 @@ MINIMUM_WIDTH = 480
 #: The legend names this many classes and counts the others.
 LEGEND_ENTRIES = 24
 
+#: Stands in a label map for pixels to show as they are.
+_PLAIN = -2
 _BACKGROUND = (250, 250, 248)
 _INK = (32, 34, 38)
 _FAINT_INK = (120, 124, 130)
@@ -73,6 +75,7 @@ def overlay(
     areas: Mapping[str, float],
     *,
     opacity: float = 0.5,
+    hidden: Collection[int] = (),
 ) -> Image.Image:
     """Lay the label map over the photo, with a legend below.
 
@@ -81,13 +84,16 @@ def overlay(
         labels: index into `areas`, -1 for unlabelled, H W.
         areas: every class's share of the photo, in the order of their indices.
         opacity: of the colours, in [0, 1].
+        hidden: classes whose pixels stay as they are in the photo.
 
     Returns:
         An RGB picture of its own size.
     """
+    if hidden:
+        labels = np.where(np.isin(labels, list(hidden)), _PLAIN, labels).astype(labels.dtype)
     shown = Image.fromarray(painted(photo, labels, palette(max(1, len(areas))), opacity=opacity))
     width = max(shown.width, MINIMUM_WIDTH)
-    legend = _legend(areas, width)
+    legend = _legend(areas, width, hidden)
     canvas = Image.new("RGB", (width, shown.height + legend.height), _BACKGROUND)
     canvas.paste(shown, ((width - shown.width) // 2, 0))
     canvas.paste(legend, (0, shown.height))
@@ -101,7 +107,7 @@ def painted(
 
     Args:
         photo: H W 3.
-        labels: index into `colours`, -1 for unlabelled, H W.
+        labels: index into `colours`, -1 for unlabelled, H W; -2 is shown as it is.
         colours: RGB, K 3.
         opacity: of the colours, in [0, 1].
 
@@ -119,7 +125,8 @@ def painted(
     tint = colours[np.maximum(shown, 0)].astype(np.float32)
     grey = pixels.mean(axis=2, keepdims=True)
     faded = 0.35 * pixels + 0.65 * (0.75 * grey + 0.25 * 255)
-    mixed = np.where(named, (1 - opacity) * pixels + opacity * tint, faded)
+    rest = np.where((shown == _PLAIN)[..., None], pixels, faded)
+    mixed = np.where(named, (1 - opacity) * pixels + opacity * tint, rest)
     edge = _edges(shown, max(1, round(max(size_wh) / 700)))[..., None] & named
     mixed = np.where(edge, 0.7 * tint + 0.3 * 255, mixed)
     painted: ImageArray = np.round(np.clip(mixed, 0, 255)).astype(np.uint8)
@@ -139,17 +146,18 @@ def _edges(labels: npt.NDArray[np.int32], thickness: int) -> npt.NDArray[np.bool
     return edge
 
 
-def _legend(areas: Mapping[str, float], width: int) -> Image.Image:
+def _legend(areas: Mapping[str, float], width: int, hidden: Collection[int]) -> Image.Image:
     """Name the classes that are there with their areas, largest first."""
     colours = palette(max(1, len(areas)))
+    shares = enumerate(areas.items())
     present = sorted(
-        ((share, index, name) for index, (name, share) in enumerate(areas.items()) if share > 0),
+        ((share, k, name) for k, (name, share) in shares if share > 0 and k not in hidden),
         key=lambda entry: (-entry[0], entry[1]),
     )
     entries = [(colours[index], _shortened(name), percent(s)) for s, index, name in present]
-    hidden = len(entries) - LEGEND_ENTRIES
+    more = len(entries) - LEGEND_ENTRIES
     rest = 1 - sum(areas.values())
-    notes = [f"and {hidden} more"] if hidden > 0 else []
+    notes = [f"and {more} more"] if more > 0 else []
     notes += [f"unlabelled {percent(rest)}"] if rest > 5e-4 else []
     return _chips(entries[:LEGEND_ENTRIES], notes, width)
 

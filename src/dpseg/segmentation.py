@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
@@ -83,9 +83,14 @@ class Segmentation:
         mask: BoolArray = self.labels == self.classes.index(name)
         return mask
 
-    def overlay(self, *, opacity: float = 0.5) -> Image.Image:
-        """Draw the photo with colours, outlines and a legend, at a size to look at."""
-        return draw_overlay(self.photo, self.labels, self.areas, opacity=opacity)
+    def overlay(self, *, opacity: float = 0.5, hidden: Collection[int] = ()) -> Image.Image:
+        """Draw the photo with colours, outlines and a legend, at a size to look at.
+
+        Args:
+            opacity: of the colours, in [0, 1].
+            hidden: indices of classes to leave without colour.
+        """
+        return draw_overlay(self.photo, self.labels, self.areas, opacity=opacity, hidden=hidden)
 
     def to_rle(self) -> dict[str, dict[str, Any]]:
         """Encode each class that is there as COCO run lengths: `size` and `counts`."""

@@ -8,94 +8,36 @@ from __future__ import annotations
 
 import io
 import json
-import re
-import shutil
-import socket
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Error, Page, Playwright, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, expect
 
+from browsing import Outside, browsing, needs_chromium, shoot
 from colour_runtime import paint
 from serving import PHOTO, HeldRuntime
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-SHOTS = Path(__file__).parents[2] / "out" / "page"
 PATIENCE = 60_000  # milliseconds; machines under test are slow
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--disable-domain-reliability",
-)
-
-#: What Chromium asks in spite of all flags, whichever page is open.
-CHROMIUMS_OWN = {
-    "accounts.google.com",
-    "clients2.google.com",
-    "content-autofill.googleapis.com",
-    "update.googleapis.com",
-}
-
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
-
-
-class Outside:
-    """Stands where the internet would be, and notes who asks for what."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        threading.Thread(target=self._note, daemon=True).start()
-
-    def _note(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            with connection:
-                connection.settimeout(5)
-                self.asked.append(connection.recv(200).decode("latin-1").split("\r\n")[0])
-
-    def hosts(self) -> set[str]:
-        """Who was asked for, but by Chromium for its own ends."""
-        found = re.findall(r"^[A-Z]+ (?:https?://)?([^/: ]+)", "\n".join(self.asked), re.MULTILINE)
-        return set(found) - CHROMIUMS_OWN
-
-    def close(self) -> None:
-        self._listener.close()
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[Outside]:
-    one = Outside()
-    yield one
-    one.close()
+def browser_and_outside() -> Iterator[tuple[Browser, Outside]]:
+    with browsing() as both:
+        yield both
 
 
 @pytest.fixture(scope="module")
-def playwright() -> Iterator[Playwright]:
-    with sync_playwright() as one:
-        yield one
+def browser(browser_and_outside: tuple[Browser, Outside]) -> Browser:
+    return browser_and_outside[0]
 
 
 @pytest.fixture(scope="module")
-def browser(playwright: Playwright, outside: Outside) -> Iterator[Browser]:
-    # All that is not for this machine goes to the proxy, and is noted there.
-    proxy = f"--proxy-server=http://127.0.0.1:{outside.port}"
-    one = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, proxy])
-    yield one
-    one.close()
+def outside(browser_and_outside: tuple[Browser, Outside]) -> Outside:
+    return browser_and_outside[1]
 
 
 @pytest.fixture
@@ -128,13 +70,6 @@ def find(page: Page) -> None:
     page.click("#run")
     expect(page.locator("#found")).to_be_visible()
     expect(page.locator("#progress")).to_be_hidden()
-
-
-def shoot(page: Page, name: str) -> np.ndarray:
-    SHOTS.mkdir(parents=True, exist_ok=True)
-    path = SHOTS / f"{name}.png"
-    page.screenshot(path=path, full_page=True)
-    return np.asarray(Image.open(path).convert("RGB")).astype(int)
 
 
 def canvas(page: Page) -> np.ndarray:
@@ -173,7 +108,7 @@ def test_words_colour_a_photo(page: Page, photo: Path) -> None:
     expect(page.locator("#legend li").first).to_contain_text("blue")
     expect(page.locator("#legend")).to_contain_text("25%")
     expect(page.locator("#legend")).to_contain_text("unlabelled")
-    assert shoot(page, "result").std() > 20
+    assert shoot(page, "page/result").std() > 20
 
 
 def test_opacity_and_switches_change_the_picture(page: Page, photo: Path) -> None:
@@ -210,7 +145,7 @@ def test_pointing_names_and_clicking_explains(page: Page, photo: Path) -> None:
     expect(why.locator("h3")).to_have_text("Why “blue” here?")
     expect(why).to_contain_text("Second: red")
     expect(why).to_contain_text("spoke for it")
-    shoot(page, "why")
+    shoot(page, "page/why")
 
 
 def test_everything_goes_by_keyboard(page: Page, photo: Path) -> None:
@@ -257,7 +192,7 @@ def test_pictures_dropped_on_a_name_show_it(page: Page, photo: Path) -> None:
     find(page)
     point(page, 70, 70)
     expect(page.locator("#tip")).to_have_text("blorp")
-    shoot(page, "dropped")
+    shoot(page, "page/dropped")
     chip.get_by_role("button", name="Remove the picture").click()
     expect(chip.locator(".shown")).to_be_hidden()
     page.locator("body").dispatch_event("drop", {"dataTransfer": carried})
@@ -295,6 +230,32 @@ def test_results_can_be_saved(page: Page, photo: Path) -> None:
     assert json.loads(saved["blocks.json"])["classes"][0]["name"] == "red"
 
 
+def test_the_picture_is_saved_as_it_is_shown(page: Page, photo: Path) -> None:
+    choose(page, photo)
+    find(page)
+    page.locator("#opacity").fill("100")
+    page.locator("#legend li", has_text="red").locator("input").uncheck()
+    with page.expect_download() as download:
+        page.click("#save-picture")
+    saved = np.asarray(Image.open(download.value.path())).astype(int)
+    scale = 720 / 96  # small photos are enlarged
+    for name, y, x in (("red", 20, 20), ("blue", 70, 70)):
+        expected = PHOTO[y, x] if name == "red" else colour_of(page, name)
+        np.testing.assert_allclose(saved[int(y * scale), int(x * scale)], expected, atol=3)
+
+
+def test_a_name_that_fits_better_can_be_found_too(page: Page, photo: Path) -> None:
+    choose(page, photo, "red")
+    find(page)
+    point(page, 70, 70)
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator("#why")).to_contain_text("“sky”, which you did not name, fits")
+    page.get_by_role("button", name="Find “sky” too").click()
+    expect(page.locator("#legend")).to_contain_text("sky")
+    expect(page.locator(".chip")).to_have_count(2)
+
+
 def test_errors_are_said_in_words(page: Page, photo: Path, tmp_path: Path) -> None:
     error = page.locator("#error")
     page.click("#run")
@@ -307,7 +268,7 @@ def test_errors_are_said_in_words(page: Page, photo: Path, tmp_path: Path) -> No
     choose(page, broken, "red")
     page.click("#run")
     expect(error).to_contain_text("not a picture")
-    shoot(page, "error")
+    shoot(page, "page/error")
     page.set_input_files("#photo", photo)
     expect(error).to_be_hidden()
     page.fill("#class-input", "x" * 300)
@@ -328,12 +289,13 @@ def test_progress_is_shown_and_can_be_cancelled(
 ) -> None:
     runtime = HeldRuntime()
     runtime.go.clear()
-    page = browser.new_page()
+    page = browser.new_page(viewport={"width": 360, "height": 640})
     page.goto(serve(runtime))
     choose(page, photo)
     page.click("#run")
     expect(page.locator("#progress-words")).to_contain_text("Looking at the photo")
-    shoot(page, "progress")
+    expect(page.locator("#bar")).to_be_in_viewport(ratio=1)
+    shoot(page, "page/progress")
     page.click("#cancel")
     expect(page.locator("#progress")).to_be_hidden()
     expect(page.locator("#error")).to_be_hidden()
@@ -347,7 +309,7 @@ def test_a_token_is_asked_for(browser: Browser, serve: Callable[..., str], photo
     page = browser.new_page()
     page.goto(serve(token=token))
     expect(page.locator("#token")).to_be_focused()
-    shoot(page, "token")
+    shoot(page, "page/token")
     page.fill("#token", token)
     page.press("#token", "Tab")
     expect(page.locator("#token-row")).to_be_hidden()
@@ -373,7 +335,7 @@ def test_a_phone_shows_all_of_it(browser: Browser, address: str, photo: Path) ->
         .map(one => one.outerHTML)"""
     )
     assert small == []  # fingers need room
-    shoot(page, "phone")
+    shoot(page, "page/phone")
     context.close()
 
 
@@ -394,7 +356,7 @@ def test_no_request_leaves_this_machine(page: Page, photo: Path, outside: Outsid
     find(page)
     page.goto(page.url + "docs")
     expect(page.locator("#swagger-ui .opblock").first).to_be_visible()
-    shoot(page, "docs")
+    shoot(page, "page/docs")
     assert asked
     local = ("http://127.0.0.1:", "blob:http://127.0.0.1:", "data:")
     assert [url for url in asked if not url.startswith(local)] == []

@@ -185,11 +185,17 @@ def make_router(service: Service) -> APIRouter:
         responses=_picture(PNG),
     )
     async def overlay(
-        request: Request, key: Key, opacity: Annotated[float, Query(ge=0, le=1)] = 0.5
+        request: Request,
+        key: Key,
+        opacity: Annotated[float, Query(ge=0, le=1)] = 0.5,
+        hidden: Annotated[
+            list[int], Query(description="indices of classes to leave without colour")
+        ] = [],  # noqa: B006 - FastAPI copies it
     ) -> Response:
-        data = await service.draw(
-            request, key, lambda result: pictures.overlay_png(result, opacity=opacity)
-        )
+        def draw(result: Segmentation) -> bytes:
+            return pictures.overlay_png(result, opacity=opacity, hidden=hidden)
+
+        data = await service.draw(request, key, draw)
         return Response(data, media_type=PNG)
 
     @router.get(

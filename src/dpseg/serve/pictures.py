@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Collection
 
 import numpy as np
 from PIL import Image
@@ -31,9 +32,10 @@ def index_png(result: Segmentation, *, side: int) -> bytes:
     return _encoded(Image.fromarray(planes.astype(np.uint8)), "PNG", compress_level=3)
 
 
-def overlay_png(result: Segmentation, *, opacity: float) -> bytes:
-    """Encode the photo with colours, outlines and a legend."""
-    return _encoded(result.overlay(opacity=opacity), "PNG", compress_level=3)
+def overlay_png(result: Segmentation, *, opacity: float, hidden: Collection[int] = ()) -> bytes:
+    """Encode the photo with colours, outlines and a legend, without the `hidden` classes."""
+    drawn = result.overlay(opacity=opacity, hidden=hidden)
+    return _encoded(drawn, "PNG", compress_level=3)
 
 
 def labels_png(result: Segmentation) -> bytes:

@@ -33,7 +33,7 @@ export class Chips {
     typed.split(/[,\n]/).forEach((part) => this.add(part));
   }
 
-  /** Add a name; one that is there already gets the focus instead. */
+  /** Add a name; one that is there already stays as it is. */
   add(text, pictures = []) {
     const words = text.split("|").map((word) => word.trim()).filter(Boolean);
     if (!words.length) return null;

@@ -105,8 +105,10 @@ async function run() {
     $("found").hidden = false;
     await viewer.show(result, photo, indices);
     legend.show(result);
-    $("look-hint").textContent =
-      `Point at the photo to see a name; click to ask why. Done in ${result.seconds.toFixed(1)} s.`;
+    const how = matchMedia("(hover: none)").matches
+      ? "Tap the photo to ask why."
+      : "Point at the photo to see a name; click to ask why.";
+    $("look-hint").textContent = `${how} Done in ${result.seconds.toFixed(1)} s.`;
     if (matchMedia("(max-width: 760px)").matches) $("result").scrollIntoView({ block: "start" });
   } catch (error) {
     complain(error);
@@ -132,11 +134,17 @@ function progress({ share, words }) {
 
 async function why(x, y) {
   try {
-    showWhy($("why"), await service.explain(state.result.id, x, y));
+    showWhy($("why"), await service.explain(state.result.id, x, y), alsoFind);
     if (matchMedia("(max-width: 1180px)").matches) $("why").scrollIntoView({ block: "nearest" });
   } catch (error) {
     complain(error);
   }
+}
+
+/** Add a name that fits a place better than the given ones, and find all anew. */
+function alsoFind(name) {
+  chips.add(name);
+  run();
 }
 
 function save(name, blob) {
@@ -145,6 +153,13 @@ function save(name, blob) {
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+/** The picture as it is shown: with the same opacity, and without what is switched off. */
+function overlayPath() {
+  const query = new URLSearchParams({ opacity: $("opacity").value / 100 });
+  viewer.hidden.forEach((index) => query.append("hidden", index));
+  return `overlay.png?${query}`;
 }
 
 async function savePicture(path, suffix) {
@@ -161,7 +176,7 @@ function saveData() {
 }
 
 async function fileFrom(name) {
-  const blob = await (await fetch(`/static/examples/${name}`)).blob();
+  const blob = await (await service.get(`/static/examples/${name}`)).blob();
   return new File([blob], name, { type: blob.type });
 }
 
@@ -175,7 +190,7 @@ async function tryExample({ file, classes, shown }) {
 }
 
 async function listExamples() {
-  const examples = await (await fetch("/static/examples/examples.json")).json();
+  const examples = await (await service.get("/static/examples/examples.json")).json();
   for (const example of examples) {
     const button = element("button");
     button.type = "button";
@@ -215,9 +230,7 @@ $("question").addEventListener("keydown", (event) => {
 $("cancel").addEventListener("click", () => state.running?.abort());
 $("photo").addEventListener("change", ({ target }) => target.files[0] && takePhoto(target.files[0]));
 $("opacity").addEventListener("input", ({ target }) => viewer.setOpacity(target.value / 100));
-$("save-picture").addEventListener("click", () =>
-  savePicture(`overlay.png?opacity=${$("opacity").value / 100}`, "overlay"),
-);
+$("save-picture").addEventListener("click", () => savePicture(overlayPath(), "overlay"));
 $("save-labels").addEventListener("click", () => savePicture("labels.png", "labels"));
 $("save-data").addEventListener("click", saveData);
 $("token").addEventListener("change", ({ target }) => {

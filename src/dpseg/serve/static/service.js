@@ -30,7 +30,8 @@ function failure(status, text) {
   }
 }
 
-async function get(path) {
+/** Ask for something; what goes wrong is a `ServiceError`. */
+export async function get(path) {
   let response;
   try {
     response = await fetch(path, { headers: headers() });

@@ -9,14 +9,20 @@ const SPEAKERS = [
   ["visual_token", "their best part"],
 ];
 
-/** Fill a panel with an explanation. */
-export function showWhy(panel, explanation) {
+/**
+ * Fill a panel with an explanation.
+ * @param {HTMLElement} panel
+ * @param {object} explanation as the service gives it
+ * @param {(name: string) => void} alsoFind is told the name to look for too, if the user wants it
+ */
+export function showWhy(panel, explanation, alsoFind) {
   const { label, winner, runner_up: runnerUp, rival } = explanation;
   const votes = [winner, runnerUp, rival].filter(Boolean);
   const loudest = Math.max(0.01, ...votes.flatMap((vote) => SPEAKERS.map(([key]) => vote[key] ?? 0)));
   panel.replaceChildren(
     element("h3", "", label === null ? "Why unlabelled here?" : `Why “${label}” here?`),
     element("p", "hint", inWords(explanation)),
+    ...(label === null && rivalWon(explanation) ? [offer(rival.name, alsoFind)] : []),
     ...vote(winner, label === null ? "Best of your names" : "It won", loudest),
     ...(runnerUp ? vote(runnerUp, "Second", loudest) : []),
     ...(rival ? vote(rival, "Not among your names", loudest) : []),
@@ -24,9 +30,19 @@ export function showWhy(panel, explanation) {
   panel.hidden = false;
 }
 
-function inWords({ label, winner, runner_up: runnerUp, rival }) {
+const rivalWon = ({ winner, rival }) => rival !== null && rival.score > winner.score;
+
+function offer(name, alsoFind) {
+  const button = element("button", "", `Find “${name}” too`);
+  button.type = "button";
+  button.addEventListener("click", () => alsoFind(name));
+  return button;
+}
+
+function inWords(explanation) {
+  const { label, winner, runner_up: runnerUp, rival } = explanation;
   if (label === null) {
-    return rival && rival.score > winner.score
+    return rivalWon(explanation)
       ? `“${rival.name}”, which you did not name, fits this place better than anything that you did.`
       : "Nothing that you named is sure enough of this place.";
   }
@@ -44,6 +60,9 @@ const loudest = (vote, keys) => {
   return heard.length ? Math.max(...heard) : null;
 };
 
+/** Write a number with two places, and zero without a sign. */
+const rounded = (value) => (Math.abs(value) < 0.005 ? 0 : value).toFixed(2);
+
 function vote(entry, role, loudestOfAll) {
   const title = element("h4", "", `${role}: ${entry.name}`);
   title.append(element("span", "score", `score ${entry.score.toFixed(2)}`));
@@ -54,7 +73,7 @@ function vote(entry, role, loudestOfAll) {
     const filled = element("span");
     filled.style.width = `${(100 * Math.max(0, entry[key])) / loudestOfAll}%`;
     meter.append(filled);
-    list.append(element("dt", "", words), meter, element("dd", "number", entry[key].toFixed(2)));
+    list.append(element("dt", "", words), meter, element("dd", "number", rounded(entry[key])));
   }
   return [title, list];
 }
