@@ -108,7 +108,8 @@ class MiniLM:
         for rows, batch in split.batches():
             attention = torch.from_numpy(batch.attention)
             outputs = network(torch.from_numpy(batch.ids), attention)
-            whole[rows], tokens[rows, : outputs.shape[1]] = unit_embeddings(outputs, attention)
+            places = torch.from_numpy(rows)
+            whole[places], tokens[places, : outputs.shape[1]] = unit_embeddings(outputs, attention)
         return whole, tokens, torch.from_numpy(split.words)
 
 

@@ -66,14 +66,13 @@ class OnnxRuntime:
             (rows, self._text.run(None, {"ids": batch.ids, "attention": batch.attention}))
             for rows, batch in split.batches()
         ]
-        tokens = np.zeros((*split.ids.shape, parts[0][1][1].shape[-1]), np.float32)
-        for rows, (_, found) in parts:
-            tokens[rows, : found.shape[1]] = found
-        return TextEmbedding(
-            class_wise=np.concatenate([whole for _, (whole, _) in parts]),
-            token_wise=tokens,
-            token_mask=split.words,
-        )
+        dimension = parts[0][1][0].shape[-1]
+        whole = np.zeros((len(split.ids), dimension), np.float32)
+        tokens = np.zeros((*split.ids.shape, dimension), np.float32)
+        for rows, (class_wise, token_wise) in parts:
+            whole[rows] = class_wise
+            tokens[rows, : token_wise.shape[1]] = token_wise
+        return TextEmbedding(class_wise=whole, token_wise=tokens, token_mask=split.words)
 
     def encode_image(self, image: ImageArray) -> ImageFeatures:
         """Embed an RGB picture, H W 3, both sides multiples of the stride.
