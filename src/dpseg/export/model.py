@@ -1,6 +1,6 @@
 """From a model's name to a folder that runs without torch: graphs, tokenizer, weights and bank.
 
-What `dpseg export` does. It needs torch and the `onnx` extra; what it writes needs neither.
+What `dpseg export` does. It needs the `onnx` extra, which brings torch; what it writes needs neither.
 """
 
 from __future__ import annotations
@@ -43,13 +43,12 @@ def export_model(
         The files.
 
     Raises:
-        MissingExtraError: torch or the `onnx` extra is not installed.
+        MissingExtraError: the `onnx` extra, which brings torch, is not installed.
         CheckpointError: there is no such model, or it is no lite model.
         ImageError: an int8 image tower was asked for without pictures, or one cannot be read.
     """
     photos = _photos_in(pictures) if image == "int8" else []
-    require_extra("torch", "torch")
-    for module in ("onnx", "onnxscript"):
+    for module in ("torch", "onnx", "onnxscript"):
         require_extra(module, "onnx")
     from dpseg.encoders.minilm import MiniLM
     from dpseg.export.onnx import Precisions, export_lite
