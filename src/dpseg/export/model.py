@@ -1,6 +1,6 @@
 """From a model's name to a folder that runs without torch: graphs, tokenizer, weights and bank.
 
-What `dpseg export` does. It needs the `onnx` extra, which brings torch; what it writes needs neither.
+What `dpseg export` does. It needs the `onnx` extra, which brings torch; what it writes does not.
 """
 
 from __future__ import annotations
