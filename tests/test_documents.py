@@ -32,7 +32,9 @@ from PIL import Image
 import dpseg.batch.folder
 import dpseg.batch.ray
 import dpseg.export.model
+import dpseg.prompts.diffusion
 import dpseg.serve.server
+import dpseg.train.clip
 import dpseg.train.lite
 import dpseg.weights
 from colour_runtime import paint
@@ -125,8 +127,16 @@ def place(
     monkeypatch.setattr(dpseg.weights, "load_runtime", load)
     monkeypatch.setattr(dpseg.export.model, "export_model", lambda model, out, **_: [])
     monkeypatch.setattr(dpseg.serve.server, "run", SERVERS.start)
+    monkeypatch.setattr(dpseg.prompts.diffusion, "make_pictures", drawn_without_diffusion)
     with SERVERS:
         yield tmp_path
+
+
+def drawn_without_diffusion(
+    vocabulary: Vocabulary, folder: Path, *_: object, **__: object
+) -> dict[str, list[Path]]:
+    """One red picture for every name: the real pipeline is a large download."""
+    return {name: [Path("m1.jpg")] for name in vocabulary.names}
 
 
 def make_set(root: Path) -> None:
@@ -168,9 +178,8 @@ def write_clip(path: Path) -> None:
 def run_dpseg(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     use_one_process(monkeypatch)
     trained: list[Path] = []
-    monkeypatch.setattr(
-        dpseg.train.lite, "train_lite", lambda recipe, data, out, start: trained.append(out)
-    )
+    for module, function in ((dpseg.train.lite, "train_lite"), (dpseg.train.clip, "train_clip")):
+        monkeypatch.setattr(module, function, lambda recipe, data, out, start: trained.append(out))
     if arguments[0] in ON_TORCH or "--tuned" in arguments:
         use_random_model(monkeypatch)
     monkeypatch.setattr(sys, "argv", ["dpseg", *arguments])
@@ -195,6 +204,13 @@ def use_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dpseg.batch.folder, "run_local", run_here)
     monkeypatch.setattr(dpseg.batch.ray, "run_ray", run_here)
     monkeypatch.setattr(uvicorn, "run", lambda app, **_: None)
+
+
+def run_torchrun(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the module that each process would run."""
+    own = arguments.index("--")  # else torchrun would read options of dpseg as its own
+    assert arguments[own - 1 : own + 2] == ["-m", "--", "dpseg"]
+    run_dpseg(arguments[own + 2 :], monkeypatch)
 
 
 def run_make(targets: Sequence[str], _: pytest.MonkeyPatch) -> None:
@@ -268,6 +284,7 @@ RUNNERS: dict[str, Callable[[Sequence[str], pytest.MonkeyPatch], None]] = {
     "make": run_make,
     "pip": run_pip,
     "python": run_python,
+    "torchrun": run_torchrun,
     "python3": make_environment,
     "source": source,
 }

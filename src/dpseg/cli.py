@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from dpseg import __version__
-from dpseg.commands import data
+from dpseg.commands import data, prompts
 from dpseg.commands.common import FAILED, complain
 from dpseg.commands.convert import convert
 from dpseg.commands.evaluate import ablate, evaluate
@@ -23,8 +22,9 @@ from dpseg.commands.import_sed import import_sed
 from dpseg.commands.label_studio import label_studio
 from dpseg.commands.segment import segment
 from dpseg.commands.serve import serve
+from dpseg.commands.train import train
 from dpseg.commands.tune import tune
-from dpseg.errors import DPSegError, require_extra
+from dpseg.errors import DPSegError
 
 app = typer.Typer(
     help="Name it, or show it, and get its pixels.",
@@ -63,22 +63,7 @@ app.command()(convert)
 app.command("label-studio")(label_studio)
 
 
-@app.command()
-def train(
-    recipe: Annotated[Path, typer.Argument(help="A recipe, such as recipes/lite.yaml.")],
-    data: Annotated[Path, typer.Option(help="Folder with the recipe's labelled sets.")],
-    out: Annotated[Path, typer.Option(help="Folder of the run; an unfinished run goes on.")],
-    start: Annotated[
-        Path | None, typer.Option(help="An earlier run's folder, to begin from its model.")
-    ] = None,
-) -> None:
-    """Train a model; the run's folder is then one that `segment --model` reads."""
-    require_extra("torch", "train")
-    from dpseg.train.lite import train_lite
-    from dpseg.train.recipe import load_recipe
-
-    train_lite(load_recipe(recipe), data, out, start=start)
-    typer.echo(f"The model is in {out}")
+app.command()(train)
 
 
 @app.command()
@@ -110,3 +95,4 @@ app.command()(evaluate)
 app.command()(ablate)
 app.command()(tune)
 app.add_typer(data.app, name="data")
+app.add_typer(prompts.app, name="prompts")

@@ -117,7 +117,7 @@ class Pipeline:
         self._tiling = tiling
         self._rules = unlabelled_rules
         self._unnamed = Unnamed(runtime, bank, cache=cache, rules=unlabelled_rules)
-        self._rival_prompts: dict[tuple[str, PromptKind], PromptOntology] = {}
+        self._rival_prompts: dict[PromptKind, PromptOntology] = {}
 
     def ontology(self, question: Question) -> PromptOntology:
         """Make the prompts of the given classes."""
@@ -140,12 +140,17 @@ class Pipeline:
 
     def _with_rivals(self, ontology: PromptOntology, rivals: Sequence[str]) -> PromptOntology:
         """Put rivals behind the given classes; each rival's prompts are made once."""
-        for rival in rivals:
-            key = (rival, ontology.kind)
-            if key not in self._rival_prompts:
-                self._rival_prompts[key] = self._build(Vocabulary.of([rival]), ontology.kind)
-            ontology = ontology.joined(self._rival_prompts[key])
-        return ontology
+        if not rivals:
+            return ontology
+        known = self._rival_prompts.get(ontology.kind)
+        missing = [name for name in rivals if known is None or name not in known.vocabulary.names]
+        if missing:
+            made = self._build(Vocabulary.of(missing), ontology.kind)
+            known = made if known is None else known.joined(made)
+            self._rival_prompts[ontology.kind] = known
+        assert known is not None
+        rows = [known.vocabulary.names.index(name) for name in rivals]
+        return ontology.joined(known.select(rows))
 
     def answer(
         self, photo: ImageArray, question: Question, ontology: PromptOntology

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from dpseg.errors import CheckpointError, PromptError
-from dpseg.photo import PhotoLike, load_photo
+from dpseg.finder import Finder
+from dpseg.photo import PhotoLike
 from dpseg.pipeline import EncodedExamples, Pipeline, Question
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
@@ -35,40 +36,6 @@ if TYPE_CHECKING:
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]]"
 Tuned: TypeAlias = "TunedPrompts | str | os.PathLike[str]"
-
-
-class Finder:
-    """A question whose prompts are encoded: call it with one photo after the other.
-
-    `Segmenter.prepare` makes it.
-    """
-
-    def __init__(
-        self, pipeline: Pipeline, question: Question, tuned: TunedPrompts | None = None
-    ) -> None:
-        self._pipeline = pipeline
-        self._question = question
-        ontology = pipeline.ontology(question)
-        key = pipeline.runtime.info.encoder_key
-        self._ontology = ontology if tuned is None else tuned.applied(ontology, key)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """The names that are looked for."""
-        return tuple(self._question.vocabulary.names)
-
-    @property
-    def unlabelled(self) -> bool:
-        """Whether pixels may stay without a label."""
-        return self._question.unlabelled
-
-    def __call__(self, photo: PhotoLike) -> Segmentation:
-        """Segment a photo.
-
-        Raises:
-            ImageError: the photo cannot be used.
-        """
-        return self._pipeline.answer(load_photo(photo), self._question, self._ontology)
 
 
 class Segmenter:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class TorchRuntime:
-    """Run a model on the CPU.
+    """Run a model where its weights are.
 
     Args:
         model: the model, in evaluation mode.
@@ -86,9 +86,9 @@ class TorchRuntime:
         """Embed N sentences in the joint space."""
         embedded = self._encoder.encode_text(sentences)
         return TextEmbedding(
-            class_wise=embedded.class_wise.numpy(),
-            token_wise=embedded.token_wise.numpy(),
-            token_mask=embedded.token_mask.numpy(),
+            class_wise=embedded.class_wise.cpu().numpy(),
+            token_wise=embedded.token_wise.cpu().numpy(),
+            token_mask=embedded.token_mask.cpu().numpy(),
         )
 
     @torch.inference_mode()
@@ -113,28 +113,36 @@ class TorchRuntime:
         if image.shape[0] % stride or image.shape[1] % stride:
             raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {stride}")
         pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
-        return (pixels.float() / 255).contiguous(memory_format=torch.channels_last)
+        pixels = pixels.to(self._device).float() / 255
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
 
     @torch.inference_mode()
     def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
         """Score K classes at each place: logits, K h' w' at stride 4."""
-        levels = {j: torch.from_numpy(f)[None] for j, f in features.image_features.items()}
+        device = self._device
+        levels = {
+            j: torch.from_numpy(f)[None].to(device) for j, f in features.image_features.items()
+        }
         with _fast_matrix_types():
             logits: Tensor = self.model.network(
-                torch.from_numpy(features.image_embedding)[None],
+                torch.from_numpy(features.image_embedding)[None].to(device),
                 levels,
-                prompt_tensors(prompts),
+                prompt_tensors(prompts).to(device),
                 self.switches,
             )
-        return logits[0].float().numpy()
+        return logits[0].float().cpu().numpy()
 
 
 def _first(pyramid: FeaturePyramid) -> ImageFeatures:
     """Take the one picture out of a batch."""
     return ImageFeatures(
-        image_embedding=pyramid.image_embedding[0].float().contiguous().numpy(),
+        image_embedding=pyramid.image_embedding[0].float().cpu().contiguous().numpy(),
         image_features={
-            level: features[0].float().contiguous().numpy()
+            level: features[0].float().cpu().contiguous().numpy()
             for level, features in pyramid.image_features.items()
         },
     )

@@ -43,6 +43,13 @@ def test_neighbours_in_a_batch_do_not_matter(text_tower, monkeypatch):
     torch.testing.assert_close(apart[1][apart[2]], together[1][together[2]], atol=1e-6, rtol=1e-5)
 
 
+def test_no_sentences_give_empty_embeddings(text_tower):
+    whole, tokens, mask = text_tower.encode([])
+    assert whole.shape == (0, 384)
+    assert tokens.shape == (0, 0, 384)
+    assert mask.shape == (0, 0)
+
+
 def test_long_text_is_cut(text_tower):
     sentences, tokens, mask = text_tower.encode(["cat " * 5000])
     assert tokens.shape == (1, 64, 384)

@@ -88,7 +88,7 @@ def test_sides_must_be_multiples_of_the_stride(onnx_runtime):
         onnx_runtime.encode_image(picture(17, 32))
 
 
-@pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[:1], ["cat " * 5000, "dog"]])
+@pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[:1], ["cat " * 5000, "dog"], []])
 def test_sentences_have_the_same_embedding(torch_runtime, onnx_runtime, sentences):
     expected, found = (r.encode_text(sentences) for r in (torch_runtime, onnx_runtime))
     np.testing.assert_allclose(found.class_wise, expected.class_wise, atol=1e-3)

@@ -55,6 +55,18 @@ def test_origins(runtime, bank):
     assert visual[2, 0].argmax() == GREEN  # the example outranks the bank
 
 
+def test_select_gives_the_prompts_of_those_classes_alone(runtime, bank):
+    whole = PromptOntology.build(runtime, Vocabulary.of(["cat", "grass", "sky"]), bank=bank)
+    alone = PromptOntology.build(runtime, Vocabulary.of(["sky", "cat"]), bank=bank)
+    part = whole.select([2, 0])
+    assert part.vocabulary.names == ["sky", "cat"]
+    assert part.origins == alone.origins
+    for name in ("text_embedding", "visual_embedding", "visual_tokens", "visual_mask"):
+        np.testing.assert_allclose(
+            getattr(part.arrays, name), getattr(alone.arrays, name), atol=1e-6
+        )
+
+
 def test_joined_is_the_ontology_of_all_classes(runtime, bank):
     examples = {"blue": [paint(ground="green")]}
     first = PromptOntology.build(runtime, Vocabulary.of("red, x y z"), bank=bank)

@@ -1,16 +1,21 @@
 """The training loop with a stage of a few numbers."""
 
 import csv
+import json
+import resource
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 from torch.nn import functional as F
 
 from dpseg.errors import CheckpointError
-from dpseg.train import loop
 from dpseg.train.loop import LoopSettings, run_stage
+from dpseg.train.state import CHECKPOINT
 
 SETTINGS = LoopSettings(
     steps=30, warmup=5, weight_decay=0.1, average=0.8, checkpoint_every=10, log_every=5
@@ -152,30 +157,120 @@ def test_checkpoint_of_other_sizes_is_refused(tmp_path):
         run_stage(larger, SETTINGS, tmp_path)
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"PK\x03\x04 cut short"])
+def test_checkpoint_of_other_settings_is_refused(tmp_path):
+    run_stage(LineStage(), SETTINGS, tmp_path)
+    with pytest.raises(CheckpointError, match=r"other settings \(steps 30 to 40\)"):
+        run_stage(LineStage(), replace(SETTINGS, steps=40), tmp_path)
+    oftener = replace(SETTINGS, checkpoint_every=1, log_every=1)
+    run_stage(LineStage(), oftener, tmp_path)  # how often is free
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a checkpoint", b"\x10\0\0\0\0\0\0\0{cut"])
 def test_damaged_checkpoint_is_refused(tmp_path, damage):
-    (tmp_path / "checkpoint.pt").write_bytes(damage)
-    with pytest.raises(CheckpointError, match="does not fit"):
+    (tmp_path / CHECKPOINT).write_bytes(damage)
+    with pytest.raises(CheckpointError, match="no training checkpoint"):
         run_stage(LineStage(), SETTINGS, tmp_path)
 
 
-def test_failed_write_leaves_the_last_good_checkpoint(tmp_path, monkeypatch):
-    save, written = torch.save, []
+def test_checkpoint_holds_tensors_and_json_alone(tmp_path):
+    run_stage(LineStage(), SETTINGS, tmp_path)
+    with safe_open(tmp_path / CHECKPOINT, framework="np") as file:
+        plain = json.loads(file.metadata()["state"])
+        assert file.get_tensor("module.seen") == 30
+        assert file.get_tensor("moments.0.step") == 30
+    assert plain["step"] == 30
+    assert plain["source"] == {"position": 30}
 
-    def full_disk(state, path):
-        written.append(state["step"])
-        if len(written) == 2:
-            path.write_bytes(b"half a checkpoint")
-            raise OSError("no space left on device")
-        save(state, path)
 
-    monkeypatch.setattr(loop.torch, "save", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        run_stage(LineStage(), SETTINGS, tmp_path)
-    assert written == [10, 20]
-    assert torch.load(tmp_path / "checkpoint.pt")["step"] == 10
-    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint.pt", "log.csv"}
+def limit_file_size(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+
+def test_full_disk_leaves_the_last_good_checkpoint(tmp_path):
+    stage = LineStage()
+    compute = stage.loss
+
+    def filling(generator, averaged):
+        if len(stage.losses) == 15:
+            limit_file_size(6000)  # less than a checkpoint, more than a log
+        return compute(generator, averaged)
+
+    stage.loss = filling
+    try:
+        with pytest.raises(CheckpointError, match=r"cannot write .* at step 20"):
+            run_stage(stage, SETTINGS, tmp_path)
+    finally:
+        limit_file_size(resource.RLIM_INFINITY)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {CHECKPOINT, "log.csv", "tensorboard"}
     whole, resumed = LineStage(), LineStage()
     run_stage(resumed, SETTINGS, tmp_path)
     run_stage(whole, SETTINGS, tmp_path / "whole")
     assert resumed.losses == whole.losses[10:]
+
+
+def test_what_a_killed_write_left_behind_is_removed(tmp_path):
+    (tmp_path / ".checkpoint.abc.safetensors").write_bytes(b"half a checkpoint")
+    run_stage(LineStage(), SETTINGS, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {CHECKPOINT, "log.csv", "tensorboard"}
+
+
+def test_weights_that_are_no_numbers_are_not_kept(tmp_path):
+    stage = LineStage()
+    compute = stage.loss
+
+    def breaking(generator, averaged):
+        loss, figures = compute(generator, averaged)
+        return loss * (float("nan") if len(stage.losses) > 15 else 1), figures
+
+    stage.loss = breaking
+    with pytest.raises(CheckpointError, match="gradient of step 20 is not finite"):
+        run_stage(stage, SETTINGS, tmp_path)
+    resumed = LineStage()
+    run_stage(resumed, SETTINGS, tmp_path)
+    assert len(resumed.losses) == 20
+
+
+class HalvesStage(LineStage):
+    """Takes the same eight points a step, all at once or in two halves."""
+
+    def __init__(self, parts):
+        super().__init__()
+        self.parts = parts
+        self.waiting = []
+
+    def loss(self, generator, averaged):
+        if not self.waiting:
+            points = torch.from_numpy(generator.normal(size=(8, 3))).float()
+            self.waiting = list(points.chunk(self.parts))
+        points = self.waiting.pop()
+        loss = F.mse_loss(self.module(points)[:, 0], points.sum(1))
+        return loss, {}
+
+
+def test_accumulated_halves_are_a_whole_step(tmp_path):
+    whole, halves = HalvesStage(1), HalvesStage(2)
+    run_stage(whole, SETTINGS, tmp_path / "whole")
+    run_stage(halves, replace(SETTINGS, accumulate=2), tmp_path / "halves")
+    torch.testing.assert_close(halves.module.weight, whole.module.weight, atol=1e-6, rtol=1e-6)
+    losses = [[float(line["loss"]) for line in read_log(tmp_path / n)] for n in ("whole", "halves")]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+def test_without_an_average_the_last_weights_stay(tmp_path):
+    stage = LineStage()
+    run_stage(stage, replace(SETTINGS, average=0.0), tmp_path)
+    assert stage.averaged is stage.module
+    with safe_open(tmp_path / CHECKPOINT, framework="pt") as file:
+        torch.testing.assert_close(file.get_tensor("module.weight"), stage.module.weight.detach())
+
+
+def test_tensorboard_reads_the_same_losses_after_a_kill(tmp_path):
+    with pytest.raises(KilledError):
+        run_stage(LineStage(17), SETTINGS, tmp_path)
+    run_stage(LineStage(), SETTINGS, tmp_path)
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    found = [(event.step, event.value) for event in events.Scalars("loss")]
+    logged = [(int(line["step"]), float(line["loss"])) for line in read_log(tmp_path)]
+    np.testing.assert_allclose(found, logged, rtol=1e-5)

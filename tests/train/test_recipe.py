@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from dpseg.config import PRESETS
 from dpseg.errors import DataError
 from dpseg.train.recipe import load_recipe
+from dpseg.vocabulary import builtin_names
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = """
@@ -24,11 +26,26 @@ def write(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("path", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(RECIPES.glob("lite*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_load(path):
     recipe = load_recipe(path)
     assert recipe.tower.loop.steps > 100
     assert recipe.sources
+
+
+@pytest.mark.parametrize("size", ["b", "l"])
+def test_recipes_of_clip_models_have_the_papers_settings(size):
+    recipe = load_recipe(RECIPES / f"coco_stuff_convnext_{size}.yaml")
+    assert recipe.model == f"dpseg-convnext-{size}"
+    assert recipe.model in PRESETS
+    assert recipe.source in builtin_names()
+    assert (recipe.batch_size, recipe.crop.size) == (4, 768)
+    assert (recipe.loop.steps, recipe.loop.weight_decay, recipe.loop.average) == (80_000, 1e-4, 0)
+    assert (recipe.loss.lr, recipe.loss.clip_multiplier, recipe.loss.classes) == (2e-4, 0.01, None)
+    assert not recipe.loss.ignored_as_negative
+    short = load_recipe(RECIPES / f"coco_stuff_from_sed_{size}.yaml")
+    assert short.loop.steps == 8000
+    assert short.model_copy(update={"loop": recipe.loop}) == recipe
 
 
 def test_zero_shot_recipe_is_the_lite_one_but_for_names_and_length():
@@ -75,6 +92,27 @@ def test_changes_are_laid_over_the_base_key_by_key(write):
 def test_unknown_and_unfit_values_are_placed(write, old, new, place):
     with pytest.raises(DataError, match=place):
         load_recipe(write(SMALL.replace(old, new)))
+
+
+CLIP = "{model: x, source: y, batch_size: 4, crop: {size: 64}, loop: {steps: 10}}"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        ("size: 64", "size: 48", "crop.*multiple of 32"),
+        ("batch_size: 4", "batch_size: 0", "batch_size"),
+        ("steps: 10", "steps: 10, accumulate: 0", r"loop\.accumulate"),
+        ("source: y, ", "", "source"),
+        ("source: y", "source: y, sources: z", "sources"),
+        ("source: y", "source: y, loss: {classes: 0}", r"loss\.classes"),
+        ("source: y", "source: y, precision: 8", "precision"),
+    ],
+)
+def test_a_model_by_name_makes_another_kind_of_recipe(write, old, new, place):
+    assert load_recipe(write(CLIP)).loop.steps == 10
+    with pytest.raises(DataError, match=place):
+        load_recipe(write(CLIP.replace(old, new)))
 
 
 @pytest.mark.parametrize(

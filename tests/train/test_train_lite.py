@@ -195,6 +195,19 @@ def test_run_can_start_from_another(run, train, tmp_path, monkeypatch):
     assert 0 < drift < 3 * fresh
 
 
+def test_wrong_data_are_said_before_anything_is_computed(train, tmp_path, monkeypatch):
+    monkeypatch.setattr(lite, "_aligned", None)
+    recipe = RECIPE.model_copy(update={"sources": (SourceSettings("nowhere"),)})
+    with pytest.raises(DataError, match="nowhere"):
+        train(tmp_path / "wrong", recipe)
+
+
+def test_several_processes_are_refused(data_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(DataError, match="train in one process"):
+        train_lite(RECIPE, data_root, tmp_path / "two")
+
+
 def test_unseen_names_come_from_their_file(data_root, train, run, tmp_path, monkeypatch):
     class StopError(Exception):
         pass

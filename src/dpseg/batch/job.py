@@ -16,12 +16,13 @@ from typing import Any
 from dpseg import __version__
 from dpseg.errors import ImageError, PromptError
 from dpseg.files import hash_file
+from dpseg.finder import Finder
 from dpseg.geo.rules import MapRules
 from dpseg.prompts.cache import hash_arrays
 from dpseg.prompts.examples import PictureLike, load_example
 from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
-from dpseg.segmenter import Classes, Finder, Segmenter
+from dpseg.segmenter import Classes, Segmenter
 from dpseg.vocabulary import Vocabulary
 
 

@@ -23,7 +23,9 @@ from rich.console import Console
 from rich.progress import track
 
 from dpseg.data.dataset import LabelArray
-from dpseg.data.specs import UNKNOWN, DatasetSpec, Record
+from dpseg.data.label_values import UNKNOWN
+from dpseg.data.layouts import Record
+from dpseg.data.specs import DatasetSpec
 from dpseg.errors import DataError
 from dpseg.files import replacing, write_text
 from dpseg.label_picture import read_label_picture, to_picture, unlabelled_index

@@ -62,10 +62,15 @@ class SentenceTokenizer:
     def __call__(self, sentences: Sequence[str]) -> TokenIds:
         """Split N sentences."""
         encodings = self._tokenizer.encode_batch(list(sentences))
-        attention = np.array([e.attention_mask for e in encodings], np.int64)
-        special = np.array([e.special_tokens_mask for e in encodings], np.int64)
+        size = (len(encodings), len(encodings[0].ids) if encodings else 0)  # N L, of none too
+
+        def table(rows: list[list[int]]) -> npt.NDArray[np.int64]:
+            return np.array(rows, np.int64).reshape(size)
+
+        attention = table([e.attention_mask for e in encodings])
+        special = table([e.special_tokens_mask for e in encodings])
         return TokenIds(
-            ids=np.array([e.ids for e in encodings], np.int64),
+            ids=table([e.ids for e in encodings]),
             attention=attention,
             words=(attention == 1) & (special == 0),
         )

@@ -62,16 +62,12 @@ class OnnxRuntime:
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
         """Embed N sentences in the joint space."""
         split = self._tokenizer(sentences)
-        parts = [
-            (rows, self._text.run(None, {"ids": batch.ids, "attention": batch.attention}))
-            for rows, batch in split.batches()
-        ]
-        dimension = parts[0][1][0].shape[-1]
+        dimension = self._text.get_outputs()[0].shape[-1]
         whole = np.zeros((len(split.ids), dimension), np.float32)
         tokens = np.zeros((*split.ids.shape, dimension), np.float32)
-        for rows, (class_wise, token_wise) in parts:
-            whole[rows] = class_wise
-            tokens[rows, : token_wise.shape[1]] = token_wise
+        for rows, batch in split.batches():
+            given = {"ids": batch.ids, "attention": batch.attention}
+            whole[rows], tokens[rows, : batch.ids.shape[1]] = self._text.run(None, given)
         return TextEmbedding(class_wise=whole, token_wise=tokens, token_mask=split.words)
 
     def encode_image(self, image: ImageArray) -> ImageFeatures:

@@ -18,12 +18,12 @@ from dpseg.draw import SHOWN_SIDES
 from dpseg.draw import overlay as draw_overlay
 from dpseg.errors import DataError, require_extra
 from dpseg.files import replacing, write_text
+from dpseg.finder import Finder
 from dpseg.geo.polygons import write_polygons
 from dpseg.geo.raster import Look, open_map
 from dpseg.geo.rules import MapRules
 from dpseg.label_picture import colour_table, to_indices, to_labels, unlabelled_index
 from dpseg.runtime import ImageArray
-from dpseg.segmenter import Finder
 from dpseg.tiling import LabelArray
 
 #: Side of the blocks in which labels are stored; windows' cores begin at its multiples.

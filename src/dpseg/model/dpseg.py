@@ -6,7 +6,7 @@ token-wise), compare the shallow levels with the pictures' shallow levels, decod
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -41,9 +41,16 @@ class Prompts:
 
     def select(self, classes: Tensor) -> Prompts:
         """Keep some of the classes, in the given order."""
-        levels = {j: v[classes] for j, v in self.visual_features.items()}
+        return self._each(lambda table: table[classes])
+
+    def to(self, device: torch.device) -> Prompts:
+        """Bring them to a device."""
+        return self._each(lambda table: table.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Prompts:
+        levels = {j: change(v) for j, v in self.visual_features.items()}
         rest = {
-            name: getattr(self, name)[classes]
+            name: change(getattr(self, name))
             for name in self.__dataclass_fields__
             if name != "visual_features"
         }

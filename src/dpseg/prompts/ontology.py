@@ -161,6 +161,19 @@ class PromptOntology:
             visual_mask=has_visual & (self.kind != "text"),
         )
 
+    def select(self, classes: Sequence[int]) -> PromptOntology:
+        """Keep some of the classes, in the order given."""
+        index = np.asarray(classes, np.intp)
+        return PromptOntology(
+            vocabulary=Vocabulary([self.vocabulary[row] for row in classes]),
+            kind=self.kind,
+            text_embedding=self.text_embedding[index],
+            text_tokens=self.text_tokens[index],
+            text_token_mask=self.text_token_mask[index],
+            visual=self.visual.select(classes),
+            origins=tuple(self.origins[row] for row in classes),
+        )
+
     def joined(self, other: PromptOntology) -> PromptOntology:
         """Put further classes behind these.
 

@@ -107,6 +107,12 @@ class VisualTables:
         tokens[index] = blend(match_tokens(anchor, tokens[index]), anchor, weight)
         return VisualTables(embedding, features, tokens)
 
+    def select(self, classes: Sequence[int]) -> VisualTables:
+        """Keep the prompts of some classes, in the order given."""
+        index = np.asarray(classes, np.intp)
+        features = {level: table[index] for level, table in self.features.items()}
+        return VisualTables(self.embedding[index], features, self.tokens[index])
+
     def joined(self, other: VisualTables) -> VisualTables:
         """Put the tables of further classes behind these.
 

@@ -7,6 +7,7 @@ the stages that are done and resumes the one that was cut off.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -53,19 +54,21 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
             what they stay faithful to.
 
     Raises:
-        DataError: the data are not as the recipe says.
+        DataError: the data are not as the recipe says, or there are several processes.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise DataError("recipes of dpseg-lite train in one process; start them without torchrun")
     folder.mkdir(parents=True, exist_ok=True)
-    text_tower = MiniLM()
-    aligned = _aligned(recipe, text_tower, data_root, (start or folder) / _ALIGNED)
-    if start is not None:
-        save_lite(aligned, folder / _ALIGNED)
-    mixture = Mixture(
+    mixture = Mixture(  # first, as it reads every photo and label, and says what is wrong
         data_root,
         recipe.sources,
         unseen=_unseen_names(recipe, data_root),
         rare_repeats=recipe.rare_repeats,
     )
+    text_tower = MiniLM()
+    aligned = _aligned(recipe, text_tower, data_root, (start or folder) / _ALIGNED)
+    if start is not None:
+        save_lite(aligned, folder / _ALIGNED)
     names = [with_synonyms(name).split("|") for name in mixture.names]
     variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
     common = [

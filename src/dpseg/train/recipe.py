@@ -1,19 +1,32 @@
-"""A training recipe: one YAML file that names the data and the stages' settings."""
+"""A training recipe: one YAML file that names the data and the settings.
+
+Where `model` is a name, the recipe trains that model on CLIP towers; else it makes `dpseg-lite`.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+)
 
 from dpseg.config import LiteConfig
 from dpseg.data.mixture import SourceSettings
 from dpseg.data.transforms import CropSettings
 from dpseg.encoders.lite import STRIDE
+from dpseg.encoders.open_clip import STRIDE as CLIP_STRIDE
 from dpseg.errors import DataError, require_extra
+from dpseg.train.clip_prompts import PromptSettings
+from dpseg.train.clip_stage import ClipSettings
 from dpseg.train.decoder import DecoderSettings
-from dpseg.train.loop import LoopSettings
+from dpseg.train.loop import LoopSettings, Precision
 from dpseg.train.tower import TowerSettings
 
 
@@ -29,9 +42,7 @@ class StageRecipe(BaseModel):
     @field_validator("crop")
     @classmethod
     def _whole_places(cls, crop: CropSettings) -> CropSettings:
-        if crop.size < STRIDE or crop.size % STRIDE:
-            raise ValueError(f"size is {crop.size}; it must be a multiple of {STRIDE}")
-        return crop
+        return _divided(crop, STRIDE)
 
 
 class TowerRecipe(StageRecipe):
@@ -68,7 +79,48 @@ class Recipe(BaseModel):
     model: LiteConfig = LiteConfig()
 
 
-def load_recipe(path: Path) -> Recipe:
+class ClipRecipe(BaseModel):
+    """All settings of a training run on CLIP towers.
+
+    Attributes:
+        model: a preset's name, or an open_clip ConvNeXt's.
+        source: a labelled folder below the data root.
+        split: its list of photos.
+        vocabulary: words for its classes, in their order: a built-in list or a file; None for the
+            folder's own.
+        unseen: a built-in zero-shot split, or a file; pixels of its names are ignored, and they
+            are never asked for.
+        prompts: where the pictures of the names come from.
+        batch_size: crops of an optimiser step, in all processes together.
+        workers: processes that load crops ahead, for each process that trains.
+        precision: of the forward pass.
+        crop: how crops are drawn; `scale` is of the photo's short side.
+        loss: rates, and what counts.
+        loop: how long it trains.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    source: str
+    split: str = "train"
+    vocabulary: str | None = None
+    unseen: str | None = None
+    prompts: PromptSettings = PromptSettings()
+    batch_size: PositiveInt
+    workers: NonNegativeInt = 0
+    precision: Precision = "32-true"
+    crop: CropSettings
+    loss: ClipSettings = ClipSettings()
+    loop: LoopSettings
+
+    @field_validator("crop")
+    @classmethod
+    def _whole_places(cls, crop: CropSettings) -> CropSettings:
+        return _divided(crop, CLIP_STRIDE)
+
+
+def load_recipe(path: Path) -> Recipe | ClipRecipe:
     """Read a recipe.
 
     Args:
@@ -82,11 +134,21 @@ def load_recipe(path: Path) -> Recipe:
         DataError: the file is missing, is no YAML, or has unknown or unfit values.
     """
     try:
-        return Recipe.model_validate(_read(path, ()))
+        values = _read(path, ())
+        if isinstance(values.get("model"), str):
+            return ClipRecipe.model_validate(values)
+        return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"recipe {path}: {place}: {first['msg']}") from error
+
+
+def _divided(crop: CropSettings, stride: int) -> CropSettings:
+    """Refuse crops that are no whole number of places wide."""
+    if crop.size < stride or crop.size % stride:
+        raise ValueError(f"size is {crop.size}; it must be a multiple of {stride}")
+    return crop
 
 
 def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:

@@ -14,9 +14,10 @@ import numpy as np
 from dpseg.draw import colour_key, painted, palette
 from dpseg.errors import DataError, ImageError
 from dpseg.files import replacing, write_text
+from dpseg.finder import Finder
 from dpseg.label_picture import to_indices, unlabelled_index
 from dpseg.runtime import ImageArray
-from dpseg.segmenter import Finder, Segmenter
+from dpseg.segmenter import Segmenter
 from dpseg.tiling import LabelArray
 from dpseg.video.smooth import Smoother
 from dpseg.video.streams import VideoOut, open_video

@@ -43,6 +43,8 @@ function complain(error) {
   if (error.status === 401) {
     $("token-row").hidden = false;
     $("token").focus();
+    say(service.token.get() && "That is not the service's token.");
+    return;
   }
   say(error.message);
   $("error").scrollIntoView({ block: "nearest" });

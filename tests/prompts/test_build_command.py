@@ -1,0 +1,80 @@
+"""`dpseg prompts build`, with the model that knows colours."""
+
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import dpseg.prompts.diffusion
+import dpseg.weights
+from colour_runtime import COLOURS, ColourRuntime, paint
+from dpseg.cli import main
+from dpseg.prompts.bank import PromptBank
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda model, **_: (ColourRuntime(), None))
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        monkeypatch.setattr(sys, "argv", ["dpseg", "prompts", "build", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, capsys.readouterr()
+
+    return command
+
+
+def save(path, colour):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(paint(ground=colour)).save(path)
+
+
+def test_a_folder_becomes_a_bank(run, tmp_path):
+    save(tmp_path / "mine/zorblax/1.png", "green")
+    save(tmp_path / "mine/quux/1.png", "red")
+    code, printed = run("--source", "folder", "--pictures", "mine", "--out", "bank.safetensors")
+    assert code == 0
+    assert "prompts of 2 of 2 names" in printed.out
+    bank = PromptBank.load(tmp_path / "bank.safetensors", encoder_key="colour")
+    assert set(bank.names) == {"zorblax", "quux"}
+    winners = bank.visual.class_wise.argmax(axis=1)
+    assert [list(COLOURS)[winner] for winner in winners] == [
+        {"zorblax": "green", "quux": "red"}[name] for name in bank.names
+    ]
+
+
+def test_drawn_pictures_become_a_bank(run, tmp_path, monkeypatch):
+    def draw(vocabulary, folder, settings, **_):
+        assert (settings.seeds, settings.steps, settings.revision) == ((0, 1, 2), 7, None)
+        assert settings.templates == ("one {}",)
+        for colour in ("red", "blue"):
+            save(folder / f"{colour}.png", colour)
+        return {name: [folder / f"{name}.png"] for name in ("red", "blue")}  # sky was blacked out
+
+    monkeypatch.setattr(dpseg.prompts.diffusion, "make_pictures", draw)
+    code, printed = run(
+        "-c", "red, blue, sky", "--out", "bank.safetensors", "--pictures", "drawn",
+        "--seeds", "3", "--steps", "7", "--template", "one {}", "--diffusion-model", "mine",
+    )  # fmt: skip
+    assert code == 0
+    assert "prompts of 2 of 3 names" in printed.out
+    bank = PromptBank.load(tmp_path / "bank.safetensors")
+    np.testing.assert_array_equal(bank.visual.class_wise.argmax(axis=1), [0, 2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--source", "folder", "--pictures", "none"], "is not a folder of example pictures"),
+        ([], "no class names were given"),
+    ],
+)
+def test_bad_requests_end_in_one_line(run, arguments, message):
+    code, printed = run(*arguments, "--out", "bank.safetensors")
+    assert code == 1
+    assert message in printed.err
+    assert printed.err.strip().count("\n") == 0
