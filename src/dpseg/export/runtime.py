@@ -156,7 +156,7 @@ def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's errors share no base of their own
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[-200:]  # files and causes stand at the end
         raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
 
 
