@@ -2,9 +2,11 @@
 
 `fp32` leaves a graph as it is. `fp16` and `int8-weights` store the weights small and compute in
 single precision: the engine widens them once, while loading. `int8` also computes in 8 bits:
-sentences with ranges taken anew for every input, pictures with ranges measured beforehand. Its
-weights use 7 of the 8 bits, because processors without the newer instructions add two products in
-16 bits, where 8 bits would overflow.
+sentences with ranges taken anew for every input, pictures with ranges measured beforehand.
+
+Processors without 8-bit dot products add two products in 16 bits, where 8-bit weights may overflow.
+Sentences lose nothing by weights of 7 bits, so they get these. Pictures do, so they get 8, and the
+guide says which processors an int8 image tower is for.
 """
 
 from __future__ import annotations
@@ -123,7 +125,6 @@ def quantise_pictures(graph: onnx.ModelProto, pictures: Iterable[ImageArray]) ->
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=["Conv", "Add", "Clip"],
             per_channel=True,
-            reduce_range=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
