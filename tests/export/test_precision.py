@@ -80,7 +80,7 @@ def test_sentences_in_8_bits(exported):
 def test_pictures_in_8_bits(exported):
     folder, original = exported
     share = rewrite(folder / IMAGE_FILE, lambda graph: quantise_pictures(graph, pictures(4)))
-    assert share < 0.45  # what follows the trunk stays as it is
+    assert share < 0.5  # what follows the trunk stays as it is
     kinds = [node.op_type for node in onnx.load(folder / IMAGE_FILE).graph.node]
     assert kinds.count("QuantizeLinear") > kinds.count("Conv")
     photo = next(pictures(1))
