@@ -1,11 +1,12 @@
-# Two commands: `make demo` shows what it does, `make test` checks that it works.
-# Each makes its own virtual environment in .venv on first use.
+# Two commands: `make demo` shows what it does, `make test` checks that it works. The first needs
+# no torch, the second does. Each makes its own virtual environment in .venv on first use.
+# After training: `make weights` makes the ONNX graphs that belong to the weights in the package.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs clean
+.PHONY: demo test docs weights clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -20,6 +21,9 @@ test: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build
 	@echo 'Open site/index.html, or run $(BIN)/mkdocs serve to search and to see changes at once.'
+
+weights: $(VENV)/.installed-dev
+	$(BIN)/dpseg export --out src/dpseg/weights
 
 clean:
 	rm -rf $(VENV) out site .mypy_cache .ruff_cache .pytest_cache

@@ -1,21 +1,26 @@
 """Time the shipped model beside a peer and beside its own floor, in one run.
 
     python benchmarks/latency.py
+    python benchmarks/latency.py --engines onnx torch
 
-One 640x480 photo, 20 names, two threads. The peer is CLIPSeg (transformers, default architecture,
-random weights, bfloat16: time does not depend on what the weights say); the floor is the image
-tower alone. Medians; the spread tells the machine's noise. Needs the `dev` extra.
+One 640x480 photo, 20 names, two threads, on the engine that runs by default or on those named. The
+peer is CLIPSeg (transformers, default architecture, random weights, bfloat16: time does not depend
+on what the weights say); the floor is the image tower alone. `dpseg segment` is timed in new
+processes, once with an empty folder of prompts and once with a filled one. Medians; the spread
+tells the machine's noise. Needs the `dev` extra.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +31,12 @@ from rich.table import Table
 from skimage import data
 
 from dpseg import Segmenter, Vocabulary
-from dpseg.weights import load_runtime
+from dpseg.prompts.cache import CACHE_VARIABLE
+from dpseg.weights import Engine, load_runtime
 
-SIZE_WH = (640, 480)
 THREADS = 2
+PHOTO = np.asarray(Image.fromarray(data.astronaut()).resize((640, 480)))
+NAMES = Vocabulary.load("voc20").names
 
 
 def seconds(run: Callable[[], object], repeats: int) -> list[float]:
@@ -44,7 +51,7 @@ def seconds(run: Callable[[], object], repeats: int) -> list[float]:
     return times
 
 
-def clipseg(photo: np.ndarray, names: list[str]) -> Callable[[], object]:
+def clipseg(photo: np.ndarray, names: Sequence[str]) -> Callable[[], object]:
     """Set up the peer on the same photo and names."""
     from transformers import CLIPSegConfig, CLIPSegForImageSegmentation
 
@@ -61,9 +68,44 @@ def clipseg(photo: np.ndarray, names: list[str]) -> Callable[[], object]:
     return run
 
 
-def cold(arguments: list[str]) -> Callable[[], object]:
-    """Run the command line in a new process."""
-    return lambda: subprocess.run(arguments, check=True, capture_output=True)
+def rows_of(engine: Engine, model: str, repeats: int) -> dict[str, list[float]]:
+    """Time an engine, in this process."""
+    runtime, bank = load_runtime(model, engine=engine)
+    segmenter = Segmenter(runtime, bank)
+
+    def ask(**options: object) -> Callable[[], object]:
+        return lambda: segmenter(PHOTO, NAMES, **options)  # type: ignore[call-overload]
+
+    return {
+        f"{engine}: image tower alone (floor)": seconds(
+            lambda: runtime.encode_image(PHOTO), repeats
+        ),
+        f"{engine}: every pixel labelled": seconds(ask(unlabelled=False), repeats),
+        f"{engine}: unlabelled pixels": seconds(ask(), repeats),
+        f"{engine}: one pool round": seconds(ask(unlabelled=False, refine=1), repeats),
+    }
+
+
+def new_processes(model: str, repeats: int) -> dict[str, list[float]]:
+    """Time the command line in new processes, without and with known prompts."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, cache = Path(folder) / "photo.jpg", Path(folder) / "prompts"
+        Image.fromarray(PHOTO).save(path)
+        command = [sys.executable, "-m", "dpseg", "segment", str(path), "-c", ",".join(NAMES)]
+        command += ["--model", model, "--out", folder, "--again"]
+        environment = os.environ | {CACHE_VARIABLE: str(cache), "OMP_NUM_THREADS": str(THREADS)}
+
+        def known() -> None:
+            subprocess.run(command, check=True, capture_output=True, env=environment)
+
+        def cold() -> None:
+            shutil.rmtree(cache, ignore_errors=True)
+            known()
+
+        return {
+            "dpseg segment, new process, new words": seconds(cold, repeats),
+            "dpseg segment, new process, known words": seconds(known, repeats),
+        }
 
 
 def main() -> None:
@@ -71,42 +113,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--model", default="dpseg-lite", help="preset or a run's folder")
+    parser.add_argument("--engines", nargs="+", choices=["onnx", "torch"], default=["onnx"])
     arguments = parser.parse_args()
+    os.environ["OMP_NUM_THREADS"] = str(THREADS)  # onnxruntime's threads, by our own rule
     torch.set_num_threads(THREADS)
-    photo = np.asarray(Image.fromarray(data.astronaut()).resize(SIZE_WH))
-    names = Vocabulary.load("voc20").names
-    start = time.perf_counter()
-    runtime, bank = load_runtime(arguments.model)
-    segmenter = Segmenter(runtime, bank)
-    loading = time.perf_counter() - start
 
     rows: dict[str, list[float]] = {}
+    for engine in arguments.engines:
+        rows |= rows_of(engine, arguments.model, arguments.repeats)
+    rows["CLIPSeg"] = seconds(clipseg(PHOTO, NAMES), 3)
+    rows |= new_processes(arguments.model, 3)
 
-    def ask(**options: object) -> Callable[[], object]:
-        return lambda: segmenter(photo, names, **options)  # type: ignore[call-overload]
-
-    rows["image tower alone (floor)"] = seconds(
-        lambda: runtime.encode_image(photo), arguments.repeats
-    )
-    rows["dpseg, every pixel labelled"] = seconds(ask(unlabelled=False), arguments.repeats)
-    rows["dpseg, unlabelled pixels"] = seconds(ask(), arguments.repeats)
-    rows["dpseg, one pool round"] = seconds(ask(unlabelled=False, refine=1), arguments.repeats)
-    rows["CLIPSeg"] = seconds(clipseg(photo, names), 3)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photo.jpg"
-        Image.fromarray(photo).save(path)
-        command = [sys.executable, "-m", "dpseg", "segment", str(path), "-c", ",".join(names)]
-        command += ["--out", folder, "--again"]
-        rows["dpseg segment, new process"] = seconds(cold(command), 3)
-
-    base = statistics.median(rows["dpseg, every pixel labelled"])
+    base = statistics.median(rows[f"{arguments.engines[0]}: every pixel labelled"])
     table = Table("what", "median s", "min", "max", "x dpseg", title="640x480, 20 names, 2 threads")
     for name, times in rows.items():
         median = statistics.median(times)
         cells = [f"{value:.3f}" for value in (median, min(times), max(times))]
         table.add_row(name, *cells, f"{median / base:.2f}")
     Console(width=110).print(table)
-    print(f"loading, in a process that has imported torch: {loading:.2f} s")
 
 
 if __name__ == "__main__":

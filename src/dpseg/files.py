@@ -1,12 +1,15 @@
-"""Files that appear whole or not at all: written beside their place, then put there in one step."""
+"""Files that appear whole or not at all, written beside their place; and what tells files apart."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+_BLOCK = 1 << 20
 
 
 @contextmanager
@@ -34,3 +37,16 @@ def write_text(path: Path, text: str) -> None:
     """Write a text file, whole or not at all."""
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def hash_file(path: Path, start: str = "") -> str:
+    """Hash a file's content, behind some text, block by block.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    digest = hashlib.sha256(start.encode())
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

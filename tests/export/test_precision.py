@@ -80,11 +80,13 @@ def test_sentences_in_8_bits(exported):
 def test_pictures_in_8_bits(exported):
     folder, original = exported
     share = rewrite(folder / IMAGE_FILE, lambda graph: quantise_pictures(graph, pictures(4)))
-    assert share < 0.3
+    assert share < 0.5  # what follows the trunk stays as it is
+    kinds = [node.op_type for node in onnx.load(folder / IMAGE_FILE).graph.node]
+    assert kinds.count("QuantizeLinear") > kinds.count("Conv")
     photo = next(pictures(1))
     expected = original.encode_image(photo).image_embedding
     found = OnnxRuntime(folder, threads=1).encode_image(photo).image_embedding
-    assert cosine(found, expected) > 0.9
+    assert cosine(found, expected) > 0.95
 
 
 def test_pictures_in_8_bits_need_pictures(trained_folder, tmp_path):

@@ -21,7 +21,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
-    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda _: (ColourRuntime(), None))
+    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda _, **__: (ColourRuntime(), None))
     return folder
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from dpseg import __version__
 from dpseg.errors import ImageError, PromptError
+from dpseg.files import hash_file
 from dpseg.finder import Finder
 from dpseg.geo.rules import MapRules
 from dpseg.prompts.cache import hash_arrays
@@ -23,8 +24,6 @@ from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmenter import Classes, Segmenter
 from dpseg.vocabulary import Vocabulary
-
-_BLOCK = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,19 +92,6 @@ class Job:
             [[path.name, hash_file(path)] for path in model_files(model)] or model,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-def hash_file(path: Path, start: str = "") -> str:
-    """Hash a file's content, behind some text, block by block.
-
-    Raises:
-        OSError: the file cannot be read.
-    """
-    digest = hashlib.sha256(start.encode())
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _digest_of(tuned: Path | None) -> str | None:

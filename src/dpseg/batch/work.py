@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from dpseg.batch.job import Job, hash_file
+from dpseg.batch.job import Job
 from dpseg.errors import DPSegError, ImageError, MissingExtraError
+from dpseg.files import hash_file
 from dpseg.finder import Finder
 from dpseg.geo.raster import is_map
 from dpseg.geo.segment import segment_map

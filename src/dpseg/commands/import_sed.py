@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dpseg.errors import require_extra
+
 
 def import_sed(
     checkpoint: Annotated[Path, typer.Argument(help="SED's checkpoint, a detectron2 .pth file.")],
@@ -17,6 +19,7 @@ def import_sed(
     ] = "sed",
 ) -> None:
     """Make a model of a published SED checkpoint; import.json tells what became of every key."""
+    require_extra("torch", "clip")
     from rich.console import Console
 
     from dpseg.weights import import_sed as sed

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dpseg.errors import require_extra
+
 
 def tune(
     folder: Annotated[Path, typer.Argument(help="A labelled folder; see `dpseg data prepare`.")],
@@ -22,6 +24,7 @@ def tune(
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
 ) -> None:
     """Tune the prompts of classes on labelled pictures; `segment --tuned` reads the file."""
+    require_extra("torch", "torch")
     from dpseg.data.dataset import LabelledFolder
     from dpseg.train.tune import TuneSettings, tune_on_folder
     from dpseg.weights import load_runtime

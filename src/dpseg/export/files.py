@@ -10,12 +10,14 @@ from pathlib import Path
 from dpseg.errors import CheckpointError
 from dpseg.runtime import ModelInfo
 
+MODEL_FILE = "dpseg-lite.safetensors"
 IMAGE_FILE = "dpseg-lite-image.onnx"
 TEXT_FILE = "dpseg-lite-text.onnx"
 SCORE_FILE = "dpseg-lite-score.onnx"
 TOKENIZER_FILE = "dpseg-lite-tokenizer.json"
 ONNX_FILES = (IMAGE_FILE, TEXT_FILE, SCORE_FILE, TOKENIZER_FILE)
 INFO_KEY = "dpseg"
+WEIGHTS_KEY = "dpseg-weights"  # hash of the file of weights that a graph was made of
 
 
 def names_of(name: str, levels: Iterable[int]) -> list[str]:

@@ -1,6 +1,6 @@
-"""From a model's name to a folder that runs without torch: graphs, tokenizer and bank.
+"""From a model's name to a folder that runs without torch: graphs, tokenizer, weights and bank.
 
-What `dpseg export` does. It needs torch and the `onnx` extra; what it writes needs neither.
+What `dpseg export` does. It needs the `onnx` extra, which brings torch; what it writes does not.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from dpseg.files import replacing
 from dpseg.photo import SUFFIXES, load_photo
 from dpseg.runtime import ImageArray, ModelInfo
 from dpseg.tiling import cut_views, plan_views
-from dpseg.weights import BANK_FILE, load_runtime, model_files
+from dpseg.weights import BANK_FILE, MODEL_FILE, load_runtime, model_files
 
 if TYPE_CHECKING:
     from dpseg.export.precision import Precision
+
+_CARRIED = (MODEL_FILE, BANK_FILE)
 
 
 def export_model(
@@ -28,7 +30,7 @@ def export_model(
     text: Precision = "int8-weights",
     pictures: Path | None = None,
 ) -> list[Path]:
-    """Write a model's ONNX files and its bank into a folder that `load_runtime` reads.
+    """Write a model's files and its ONNX graphs into a folder that `load_runtime` reads.
 
     Args:
         name_or_folder: a lite model.
@@ -41,13 +43,12 @@ def export_model(
         The files.
 
     Raises:
-        MissingExtraError: torch or the `onnx` extra is not installed.
+        MissingExtraError: the `onnx` extra, which brings torch, is not installed.
         CheckpointError: there is no such model, or it is no lite model.
         ImageError: an int8 image tower was asked for without pictures, or one cannot be read.
     """
     photos = _photos_in(pictures) if image == "int8" else []
-    require_extra("torch", "torch")
-    for module in ("onnx", "onnxscript"):
+    for module in ("torch", "onnx", "onnxscript"):
         require_extra(module, "onnx")
     from dpseg.encoders.minilm import MiniLM
     from dpseg.export.onnx import Precisions, export_lite
@@ -57,20 +58,25 @@ def export_model(
     runtime, _ = load_runtime(name_or_folder, engine="torch")
     if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.model, LiteModel):
         raise CheckpointError(f"{name_or_folder} is no dpseg-lite model; only these are exported")
-    files = export_lite(
+    out.mkdir(parents=True, exist_ok=True)
+    files = [_copied(path, out) for path in model_files(name_or_folder) if path.name in _CARRIED]
+    files += export_lite(
         runtime.model,
         MiniLM(),
         runtime.info,
-        out,
+        out / MODEL_FILE,
         precisions=Precisions(image=image, text=text),
         pictures=(_view_of(photo, runtime.info) for photo in photos),
     )
-    for bank in (path for path in model_files(name_or_folder) if path.name == BANK_FILE):
-        files.append(out / BANK_FILE)
-        if bank.resolve() != files[-1].resolve():
-            with replacing(files[-1]) as temporary:
-                shutil.copyfile(bank, temporary)
     return files
+
+
+def _copied(path: Path, folder: Path) -> Path:
+    copy = folder / path.name
+    if copy.resolve() != path.resolve():
+        with replacing(copy) as temporary:
+            shutil.copyfile(path, temporary)
+    return copy
 
 
 def _photos_in(folder: Path | None) -> list[Path]:

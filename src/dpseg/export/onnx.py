@@ -24,6 +24,7 @@ from dpseg.export.files import (
     SCORE_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
+    WEIGHTS_KEY,
     info_to_text,
 )
 from dpseg.export.graphs import Graph, image_graph, score_graph, text_graph
@@ -33,7 +34,8 @@ from dpseg.export.precision import (
     quantise_sentences,
     store_weights,
 )
-from dpseg.files import replacing
+from dpseg.export.shared import share_weights
+from dpseg.files import hash_file, replacing
 from dpseg.lite_model import LiteModel
 from dpseg.model.dpseg import Switches
 from dpseg.runtime import ImageArray, ModelInfo
@@ -59,7 +61,7 @@ def export_lite(
     model: LiteModel,
     text_tower: MiniLM,
     info: ModelInfo,
-    folder: Path,
+    model_file: Path,
     *,
     precisions: Precisions | None = None,
     pictures: Iterable[ImageArray] = (),
@@ -71,7 +73,7 @@ def export_lite(
         model: what to export, in evaluation mode.
         text_tower: its text tower.
         info: what the product must know of the model.
-        folder: where to; made if it is not there.
+        model_file: what the model was loaded from; the graphs are written beside it.
         precisions: of the graphs.
         pictures: on which an int8 image tower's ranges are measured; sides multiples of the stride.
         switches: what takes part in scoring.
@@ -80,26 +82,31 @@ def export_lite(
         The files.
     """
     precisions = precisions or Precisions()
-    folder.mkdir(parents=True, exist_ok=True)
     network, _ = text_tower.load()
     image = to_onnx(image_graph(model))
+    text = to_onnx(text_graph(model.text_map, network))
+    score = to_onnx(score_graph(model, switches or Switches()))
     if precisions.image == "int8":
         image = quantise_pictures(image, pictures)
-    elif precisions.image != "fp32":
-        store_weights(image, precisions.image)
-    text = to_onnx(text_graph(model.text_map, network))
+    elif precisions.image == "int8-weights":
+        store_weights(image, "int8-weights")
+    if precisions.image != "fp32":
+        share_weights(image, model_file)
+        share_weights(score, model_file)
     if precisions.text == "int8":
         text = quantise_sentences(text)
-        store_weights(text, "int8-weights")  # what is looked up rather than multiplied
-    elif precisions.text != "fp32":
-        store_weights(text, precisions.text)
-    score = to_onnx(score_graph(model, switches or Switches()))
+    if precisions.text != "fp32":
+        share_weights(text, model_file)
+        # what is looked up rather than multiplied has no 8-bit product to take part in
+        store_weights(text, "fp16" if precisions.text == "fp16" else "int8-weights")
+    folder = model_file.parent
     graphs = {IMAGE_FILE: image, TEXT_FILE: text, SCORE_FILE: score}
+    notes = {INFO_KEY: info_to_text(info), WEIGHTS_KEY: hash_file(model_file)}
     for name, graph in graphs.items():
-        onnx.helper.set_model_props(graph, {INFO_KEY: info_to_text(info)})
-        onnx.checker.check_model(graph)
+        onnx.helper.set_model_props(graph, notes)
         with replacing(folder / name) as temporary:
             onnx.save(graph, temporary)
+            onnx.checker.check_model(temporary)
     with replacing(folder / TOKENIZER_FILE) as temporary:
         shutil.copyfile(text_tower.tokenizer_path, temporary)
     return [*(folder / name for name in graphs), folder / TOKENIZER_FILE]

@@ -19,12 +19,15 @@ from dpseg.encoders.tokens import SentenceTokenizer
 from dpseg.errors import CheckpointError, ShapeError
 from dpseg.export.files import (
     IMAGE_FILE,
+    MODEL_FILE,
     SCORE_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
+    WEIGHTS_KEY,
     info_from,
     names_of,
 )
+from dpseg.files import hash_file
 from dpseg.runtime import (
     FloatArray,
     ImageArray,
@@ -59,18 +62,13 @@ class OnnxRuntime:
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
         """Embed N sentences in the joint space."""
         split = self._tokenizer(sentences)
-        parts = [
-            (rows, self._text.run(None, {"ids": batch.ids, "attention": batch.attention}))
-            for rows, batch in split.batches()
-        ]
-        tokens = np.zeros((*split.ids.shape, parts[0][1][1].shape[-1]), np.float32)
-        for rows, (_, found) in parts:
-            tokens[rows, : found.shape[1]] = found
-        return TextEmbedding(
-            class_wise=np.concatenate([whole for _, (whole, _) in parts]),
-            token_wise=tokens,
-            token_mask=split.words,
-        )
+        dimension = self._text.get_outputs()[0].shape[-1]
+        whole = np.zeros((len(split.ids), dimension), np.float32)
+        tokens = np.zeros((*split.ids.shape, dimension), np.float32)
+        for rows, batch in split.batches():
+            given = {"ids": batch.ids, "attention": batch.attention}
+            whole[rows], tokens[rows, : batch.ids.shape[1]] = self._text.run(None, given)
+        return TextEmbedding(class_wise=whole, token_wise=tokens, token_mask=split.words)
 
     def encode_image(self, image: ImageArray) -> ImageFeatures:
         """Embed an RGB picture, H W 3, both sides multiples of the stride.
@@ -108,7 +106,7 @@ class OnnxRuntime:
 
     @cached_property
     def _image(self) -> onnxruntime.InferenceSession:
-        return _load(self._folder / IMAGE_FILE, self._threads)
+        return self._session(IMAGE_FILE)
 
     @cached_property
     def _text(self) -> onnxruntime.InferenceSession:
@@ -122,15 +120,31 @@ class OnnxRuntime:
     def _tokenizer(self) -> SentenceTokenizer:
         return SentenceTokenizer(self._folder / TOKENIZER_FILE)
 
+    @cached_property
+    def _weights(self) -> str | None:
+        path = self._folder / MODEL_FILE
+        return hash_file(path) if path.is_file() else None
+
     def _companion(self, name: str) -> onnxruntime.InferenceSession:
-        """Load a graph, and refuse one of another export."""
-        path = self._folder / name
-        session = _load(path, self._threads)
+        """Load a graph, and refuse one of another model than the image tower's."""
+        session, path = self._session(name), self._folder / name
         found = info_from(_metadata(session), path)
         if found != self.info:
             raise CheckpointError(
                 f"{path} belongs to encoder {found.encoder_key}, {IMAGE_FILE} to "
                 f"{self.info.encoder_key}; export the model again"
+            )
+        return session
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        """Load a graph, and refuse one of other weights than those that lie beside it."""
+        path = self._folder / name
+        session = _load(path, self._threads)
+        made_of = _metadata(session).get(WEIGHTS_KEY)
+        if made_of and self._weights and made_of != self._weights:
+            raise CheckpointError(
+                f"{path} was exported from another {MODEL_FILE} than the one beside it; "
+                "export the model again"
             )
         return session
 
@@ -142,7 +156,7 @@ def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's errors share no base of their own
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split())[-200:]  # files and causes stand at the end
         raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from dpseg.config import PRESETS, ClipConfig
 from dpseg.errors import CheckpointError, require_extra
 from dpseg.export.files import IMAGE_FILE, is_exported
+from dpseg.export.files import MODEL_FILE as MODEL_FILE
 
 if TYPE_CHECKING:
     from dpseg.prompts.bank import PromptBank
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
 
 Engine: TypeAlias = Literal["onnx", "torch"]
 
-MODEL_FILE = "dpseg-lite.safetensors"
 BANK_FILE = "dpseg-lite-bank.safetensors"
 CLIP_FILE = "model.safetensors"
 CLIP_BANK_FILE = "bank.safetensors"
@@ -83,7 +83,7 @@ def _is_clip_name(name: str) -> bool:
 
 
 def _named_clip(name: str) -> Runtime:
-    require_extra("torch", "torch")
+    require_extra("torch", "clip")
     from dpseg.clip_model import ClipModel, named_clip_config
     from dpseg.torch_runtime import TorchRuntime
 
@@ -96,10 +96,11 @@ def _read(model_path: Path) -> Runtime:
         from dpseg.export.runtime import OnnxRuntime
 
         return OnnxRuntime(model_path.parent)
-    require_extra("torch", "torch")
+    clip = model_path.name == CLIP_FILE
+    require_extra("torch", "clip" if clip else "torch")
     from dpseg.torch_runtime import TorchRuntime
 
-    if model_path.name == CLIP_FILE:
+    if clip:
         from dpseg.clip_model import load_clip
 
         model = load_clip(model_path)
