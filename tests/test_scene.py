@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from dpseg.scene import LEAST_SHARE, scene_prior
+from dpseg.scene import ABSENT, LEAST_SHARE, absence_prior, scene_prior
 
 
 def test_prior_is_the_log_of_relative_shares():
@@ -34,3 +34,20 @@ def test_extreme_scores_stay_finite(value):
 def test_without_weight_there_is_no_prior():
     logits = np.random.default_rng(0).normal(size=(3, 2, 2)).astype(np.float32)
     assert not scene_prior(logits, 0.0).any()
+
+
+@pytest.mark.parametrize(("classes", "least"), [(1, -1.386), (4, 0.0), (20, 1.609), (80, 2.996)])
+def test_names_of_longer_lists_must_be_surer(classes, least):
+    logits = np.full((classes, 10, 10), -9, np.float32)
+    logits[0, 3, 3] = least + 0.01  # one place of a hundred
+    assert absence_prior(logits)[0] == 0
+    logits[0, 3, 3] = least - 0.01
+    assert absence_prior(logits)[0] == ABSENT
+
+
+def test_a_lone_outlier_of_many_places_is_no_presence():
+    logits = np.full((20, 100, 100), -9, np.float32)
+    logits[0, 0, 0] = 9
+    assert absence_prior(logits)[0] == ABSENT
+    logits[0, 0] = 9
+    assert absence_prior(logits)[0] == 0

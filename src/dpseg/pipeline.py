@@ -24,7 +24,7 @@ from dpseg.prompts.refine import (
 )
 from dpseg.prompts.visual import VisualPromptSource
 from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
-from dpseg.scene import scene_prior
+from dpseg.scene import absence_prior, scene_prior
 from dpseg.segmentation import Segmentation
 from dpseg.tiling import (
     LabelArray,
@@ -235,8 +235,11 @@ class Pipeline:
         """Score the views; in a further round, only the classes that were found before."""
         if before is None:
             logits = [self.runtime.score(one, ontology.arrays) for one in seen.features]
-            if question.unlabelled:  # beside a threshold it would only make small things vanish
-                prior = np.zeros((len(logits[0]), 1, 1), np.float32)
+            prior = np.zeros((len(logits[0]), 1, 1), np.float32)
+            if question.unlabelled:  # a scene's shares would only make small things vanish here
+                given = len(question.vocabulary)
+                in_views = [absence_prior(view[:given]) for view in logits]
+                prior[:given] = np.max(in_views, axis=0)  # a tile shows what the whole view misses
             else:
                 prior = scene_prior(logits[0])
             by_view = [sigmoid(view + prior) for view in logits]
