@@ -29,6 +29,7 @@ from dpseg.runtime import FloatArray, Runtime, VisualEmbedding
 from dpseg.train.decoder import VISUAL_TOKENS
 from dpseg.train.region_queue import RegionQueue
 from dpseg.train.wordnet import names_of_classes, read_noun_synsets
+from dpseg.unlabelled import rival_names
 from dpseg.vocabulary import ClassEntry, Vocabulary, fold
 
 CALTECH_PICTURES = 4
@@ -89,38 +90,64 @@ def build_lite_bank(
     labelled = {fold(name): rows for name, rows in _regions(names, queue).items()}
     for name in names:
         words[fold(name)] = [*with_synonyms(name).split("|"), *words.get(fold(name), [])[1:]]
-    vocabulary, kept = _without_repeats(visuals | labelled, words)
-    visuals = _with_prior(runtime, vocabulary, kept, visuals, labelled, cache)
-    return build_bank(
-        runtime, vocabulary, {i: visuals[name] for i, name in enumerate(kept)}, cache=cache
-    )
+    return join_rows(runtime, visuals, labelled, words, cache=cache)
+
+
+def join_rows(
+    runtime: Runtime,
+    pictures: Mapping[str, VisualEmbedding],
+    labelled: Mapping[str, VisualEmbedding],
+    words: Mapping[str, list[str]],
+    *,
+    cache: PromptCache,
+) -> PromptBank:
+    """Make a bank of names with pictures, names with labelled regions, and the rivals.
+
+    Args:
+        runtime: the model.
+        pictures: folded name to one row a picture.
+        labelled: folded name to one row a region; they outrank pictures.
+        words: folded name to the name and its synonyms.
+        cache: for the text prompts.
+
+    Returns:
+        The bank.
+    """
+    known = {**pictures, **labelled}
+    rivals = rival_names() if labelled else []  # they borrow from labelled regions
+    names = [*known, *map(fold, rivals)]
+    vocabulary, kept = _without_repeats(list(dict.fromkeys(names)), words, known)
+    visuals = _with_prior(runtime, vocabulary, kept, pictures, labelled, cache)
+    return build_bank(runtime, vocabulary, dict(enumerate(visuals)), cache=cache)
 
 
 def _with_prior(
     runtime: Runtime,
     vocabulary: Vocabulary,
-    kept: Sequence[str],
+    names: Sequence[str],
     pictures: Mapping[str, VisualEmbedding],
     labelled: Mapping[str, VisualEmbedding],
     cache: PromptCache,
-) -> dict[str, VisualEmbedding]:
+) -> list[VisualEmbedding]:
     """Let the regions of like names speak beside a name's few pictures, with the same weight.
 
     Source: dpseg choice. Regions of training names are cleaner than one photo with its whole
-    scene; what they share with a name's text helps more than the photo does (docs/experiments.md).
+    scene, and help an untrained name more than its own photo does (docs/experiments.md, 21).
     """
-    rows = {index: labelled[name] for index, name in enumerate(kept) if name in labelled}
-    prior = build_bank(runtime, vocabulary, rows, cache=cache, temperature=PRIOR_TEMPERATURE)
-    others = [index for index, name in enumerate(kept) if name not in labelled]
-    if not others:
-        return dict(labelled)
-    text, _, _ = encode_classes(runtime, Vocabulary([vocabulary[i] for i in others]), cache)
-    expected = prior.retrieve_rows(unit(text.mean(axis=1)), [None] * len(others))
-    found = dict(labelled)
-    for row, index in enumerate(others):
-        name = kept[index]
-        found[name] = stack_rows([_mean(pictures[name]), take_rows(expected, [row])])
-    return found
+    if not labelled:
+        return [pictures[name] for name in names]
+    regions = {index: labelled[name] for index, name in enumerate(names) if name in labelled}
+    prior = build_bank(runtime, vocabulary, regions, cache=cache, temperature=PRIOR_TEMPERATURE)
+    text, _, _ = encode_classes(runtime, vocabulary, cache)
+    expected = prior.retrieve_rows(unit(text.mean(axis=1)), [None] * len(names))
+    visuals = []
+    for index, name in enumerate(names):
+        if name in labelled:
+            visuals.append(labelled[name])
+        else:
+            own = [_mean(pictures[name])] if name in pictures else []
+            visuals.append(stack_rows([*own, take_rows(expected, [index])]))
+    return visuals
 
 
 def _mean(pictures: VisualEmbedding) -> VisualEmbedding:
@@ -133,12 +160,18 @@ def _mean(pictures: VisualEmbedding) -> VisualEmbedding:
 
 
 def _without_repeats(
-    visuals: Mapping[str, VisualEmbedding], words: Mapping[str, list[str]]
+    names: Sequence[str], words: Mapping[str, list[str]], known: Mapping[str, VisualEmbedding]
 ) -> tuple[Vocabulary, list[str]]:
-    """Make one entry a name; a synonym that is a name itself, or was used, is dropped."""
-    used = set(visuals)
+    """Make one entry a name; a synonym that is a name itself, or was used, is dropped.
+
+    A name that nothing is known of is dropped where it is another's synonym.
+    """
+    used = set(known)
     entries, kept = [], []
-    for name in visuals:
+    for name in names:
+        if name not in known and name in used:
+            continue
+        used.add(name)
         synonyms = []
         for word in words.get(name, [])[1:]:
             if fold(word) not in used:
