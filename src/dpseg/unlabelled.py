@@ -92,7 +92,7 @@ class UnlabelledRules:
     near: float = 0.75
     limit: int = 6
     least_share: float = 0.01
-    margin: float = 0.05
+    margin: float = 0.15
     threshold: float | None = None
 
 
