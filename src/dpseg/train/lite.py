@@ -98,7 +98,8 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
 
     model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
     if not (folder / _TUNED).exists():
-        _tune_tower(lesson, model, mixture, recipe.tower.loop, folder / "tower")
+        if recipe.tower.loop.steps:
+            _tune_tower(lesson, model, mixture, recipe.tower.loop, folder / "tower")
         save_lite(model, folder / _TUNED)
     model = load_lite(folder / _TUNED)  # rounded to half precision, as a run begun again has it
     queue = _train_decoder(lesson, model, folder)

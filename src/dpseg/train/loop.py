@@ -39,7 +39,7 @@ class LoopSettings:
     """How long and how fast a stage trains.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimiser steps; 0 leaves the weights as they are.
         warmup: steps of linear warm-up before the cosine decay.
         weight_decay: AdamW's.
         clip: largest gradient norm.
@@ -50,7 +50,7 @@ class LoopSettings:
         seed: of all chance in the stage.
     """
 
-    steps: PositiveInt
+    steps: NonNegativeInt
     warmup: NonNegativeInt = 100
     weight_decay: float = 1e-4
     clip: float = 1.0
