@@ -170,9 +170,22 @@ def test_stillness_and_sigmoid():
     np.testing.assert_allclose(sigmoid(values), [0, 0.5, 0.880797], atol=1e-6)
 
 
-def test_without_a_given_score_the_models_threshold_decides(runtime, ontology, found):
+def test_an_unsure_region_does_not_become_surer(runtime, ontology, found):
     labels, scores = found
-    sure = np.where(scores == scores.max(axis=0), 0.51, 0).astype(np.float32)
+    sure = np.where(scores == scores.max(axis=0), 0.61, 0).astype(np.float32)
     refined = refine_prompts(ontology, PICTURE, labels, sure, runtime=runtime)
     assert refined.origins[:2] == ("refined", "refined")
     assert refine_prompts(ontology, PICTURE, labels, sure - 0.02, runtime=runtime) is ontology
+
+
+def test_the_scenes_prior_stands_in_every_round(runtime, ontology):
+    features = runtime.encode_image(PICTURE)
+    classes = len(ontology.vocabulary)
+    prior = np.zeros((classes, 1, 1), np.float32)
+    prior[0] = -50
+    logits = runtime.score(features, ontology.arrays)
+    for rounds in (0, 1):
+        refined = refine_rounds(runtime, features, ontology, rounds=rounds, prior=prior)
+        assert refined.logits[0].max() < -20
+    plain = refine_rounds(runtime, features, ontology, rounds=0, prior=prior)
+    np.testing.assert_allclose(plain.logits, logits + prior, rtol=1e-5)

@@ -116,6 +116,7 @@ class ModelAnswers:
         for plan in self._plans:
             if plan.first_round not in firsts:
                 firsts[plan.first_round] = plan.runtime.score(features, plan.ontology.arrays)
+            with_scene = plan.configuration.scene and self._protocol != "sed"
             logits = refine_rounds(
                 plan.runtime,
                 features,
@@ -125,11 +126,10 @@ class ModelAnswers:
                 image=fitted,
                 settings=self._settings,
                 logits=firsts[plan.first_round],
+                prior=scene_prior(firsts[plan.first_round]) if with_scene else None,
             ).logits
             if self._protocol == "sed":
                 logits = sigmoid(logits)
-            elif plan.configuration.scene:
-                logits = logits + scene_prior(firsts[plan.first_round])
             labels = decide(logits, size_hw)
             answers.append(labels if self._groups is None else self._groups[labels])
         return answers

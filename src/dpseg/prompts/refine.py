@@ -34,13 +34,13 @@ class RefineSettings:
     Attributes:
         alpha: share of the found prompt in the new one.
         min_area: smallest region that counts, as a share of the picture.
-        min_score: lowest mean score of a region that counts; None for the score below which the
-            model leaves a pixel unlabelled.
+        min_score: lowest mean score of a region that counts. Higher than what labels a pixel: a
+            wrong region would only become surer (docs/experiments.md, 24).
     """
 
     alpha: float = 0.4
-    min_area: float = 0.002
-    min_score: float | None = None
+    min_area: float = 0.01
+    min_score: float = 0.6
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ def refine_prompts(
     mode: RefineMode = "pool",
     alpha: float = RefineSettings.alpha,
     min_area: float = RefineSettings.min_area,
-    min_score: float | None = RefineSettings.min_score,
+    min_score: float = RefineSettings.min_score,
 ) -> PromptOntology:
     """Move the visual prompts of the classes that were found towards what was found.
 
@@ -81,7 +81,7 @@ def refine_prompts(
         mode: where the new prompt comes from.
         alpha: share of the found prompt in the new one.
         min_area: smallest region that counts, as a share of the picture.
-        min_score: lowest mean score of a region that counts; None for the model's threshold.
+        min_score: lowest mean score of a region that counts.
 
     Returns:
         The new ontology; the very same object if no class took part, as always with text prompts
@@ -100,8 +100,6 @@ def refine_prompts(
         )
     if ontology.kind == "text":
         return ontology
-    if min_score is None:
-        min_score = runtime.info.score_threshold
     classes = _sure_classes(labels, scores, min_area=min_area, min_score=min_score)
     if not classes:
         return ontology
@@ -120,6 +118,7 @@ def refine_rounds(
     image: ImageArray | None = None,
     settings: RefineSettings | None = None,
     logits: FloatArray | None = None,
+    prior: FloatArray | None = None,
 ) -> Refined:
     """Score a picture, refine, score again, until the limit or until little changes.
 
@@ -132,9 +131,10 @@ def refine_rounds(
         image: the picture's pixels, H W 3; `crop` needs them.
         settings: which classes take part; None for the defaults.
         logits: what the first prompts score, if it is known, K h w.
+        prior: what the scene adds to every round's logits, K 1 1; None adds nothing.
 
     Returns:
-        The last round's logits and prompts.
+        The last round's logits, with the prior, and its prompts.
     """
     settings = settings or RefineSettings()
     if mode == "crop" and image is None and rounds:
@@ -142,6 +142,8 @@ def refine_rounds(
     picture = image if mode == "crop" and image is not None else features
     if logits is None:
         logits = runtime.score(features, ontology.arrays)
+    prior = np.zeros((len(logits), 1, 1), np.float32) if prior is None else prior
+    logits = logits + prior
     labels = logits.argmax(axis=0)
     for done in range(rounds):
         refined = refine_prompts(
@@ -153,7 +155,7 @@ def refine_rounds(
         before, ontology = labels, refined
         found = found_classes(labels)
         logits = logits.copy()
-        logits[found] = runtime.score(features, ontology.arrays.select(found))
+        logits[found] = runtime.score(features, ontology.arrays.select(found)) + prior[found]
         labels = logits.argmax(axis=0)
         if is_still(before, labels):
             return Refined(logits, ontology, done + 1)
