@@ -2,17 +2,28 @@
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import log_expit, softmax
 
-from dpseg.scene import ABSENT, LEAST_SHARE, absence_prior, scene_prior
+from dpseg.scene import ABSENT, EVEN_LOGIT, LEAST_SHARE, absence_prior, scene_prior
 
 
-def test_prior_is_the_log_of_relative_shares():
-    logits = np.random.default_rng(0).normal(size=(4, 5, 6)).astype(np.float32)
+def test_prior_is_the_log_of_shares_and_of_the_chance_to_be_there():
+    logits = np.random.default_rng(0).normal(scale=3, size=(4, 5, 18)).astype(np.float32)
     share = softmax(logits, axis=0).reshape(4, -1).mean(1)
+    best_three = np.sort(logits.reshape(4, -1), axis=1)[:, -3:].mean(1)  # of 90 places
+    expected = np.log(share / share.max()) + log_expit(best_three - EVEN_LOGIT)
     prior = scene_prior(logits, 0.5)
     assert prior.shape == (4, 1, 1)
-    np.testing.assert_allclose(prior[:, 0, 0], 0.5 * np.log(share / share.max()), rtol=1e-4)
+    np.testing.assert_allclose(prior[:, 0, 0], 0.5 * expected, rtol=1e-4)
+
+
+def test_a_small_sure_object_loses_less_than_a_large_vague_one():
+    logits = np.full((3, 10, 12), -6, np.float32)
+    logits[0] = 0  # all of the photo a little like this
+    logits[1, :2, :2] = 5  # four places clearly like this
+    logits[2, :2, 2:4] = 0.1
+    prior = scene_prior(logits)[:, 0, 0]
+    assert prior[1] > prior[2] + 0.3
 
 
 def test_a_stray_place_follows_the_scene():
@@ -28,7 +39,7 @@ def test_extreme_scores_stay_finite(value):
     logits[1] = value
     prior = scene_prior(logits, 1.0)
     assert np.isfinite(prior).all()
-    assert prior.min() >= np.log(LEAST_SHARE) - 1e-4
+    assert prior.min() >= np.log(LEAST_SHARE) - abs(value) - EVEN_LOGIT
 
 
 def test_without_weight_there_is_no_prior():

@@ -1,4 +1,4 @@
-"""What a photo shows at all: a name that has much of a photo is likelier everywhere in it.
+"""What a photo shows at all: a name that much of a photo shows, or one place clearly, is likelier.
 
 Every place decides on its own which name it shows, and now and then takes a cow's leg for a
 horse's. Where each pixel must get one of the names, the photo as a whole is asked first; where
@@ -14,26 +14,30 @@ from dpseg.runtime import FloatArray
 PRESENT = 4  # of the given names, about so many are in a photo
 PEAK_SHARE = 0.01  # of the places: where a name, if it is there, shows clearly
 ABSENT = -30.0  # on logits: a score of nothing
-WEIGHT = 0.6  # chosen on photos kept aside from training; docs/experiments.md, 18
+# Chosen on photos kept aside from training; docs/experiments.md, 26.
+WEIGHT = 0.45
+BEST_SHARE = 1 / 30  # of the places: whose mean logit tells how surely a name is there
+EVEN_LOGIT = 2.0  # of the best places, where a name is as likely there as not
 LEAST_SHARE = 1e-6  # of a photo; keeps the prior of absent names finite
 
 
 def scene_prior(logits: FloatArray, weight: float = WEIGHT) -> FloatArray:
-    """Tell how much likelier each class is made by its share of the photo.
+    """Tell how much likelier each class is made by what the whole photo shows.
 
     Args:
         logits: of each class at each place of the whole photo, K h w.
-        weight: 0 ignores the scene, 1 takes the shares as class frequencies.
+        weight: 0 ignores the scene, 1 takes shares and presence as probabilities.
 
     Returns:
-        What to add to each class's logits, K 1 1; zero for the class with the largest share, less
-        for the others.
+        What to add to each class's logits, K 1 1; at most zero.
 
-    Source: dpseg choice; the class prior of Bayes' rule, estimated from the photo's own answer.
+    Source: dpseg choice; the log of the class's share of the photo, by the photo's own answer, and
+    of its chance to be there at all, by its best places. Shares alone favour what is large.
     """
     odds = np.exp(logits - logits.max(axis=0))  # K h w
     share = (odds / odds.sum(axis=0)).mean(axis=(1, 2)).clip(min=LEAST_SHARE)  # K
-    prior: FloatArray = weight * np.log(share / share.max())
+    presence = -np.logaddexp(0, EVEN_LOGIT - _best_places(logits, BEST_SHARE))  # K, log of a chance
+    prior: FloatArray = weight * (np.log(share / share.max()) + presence)
     return prior[:, None, None].astype(np.float32)
 
 
@@ -52,9 +56,14 @@ def absence_prior(logits: FloatArray) -> FloatArray:
 
     Source: dpseg choice; Bayes' rule with odds of `PRESENT` to K for each name.
     """
-    classes = len(logits)
-    places = logits.reshape(classes, -1)
-    best = max(1, round(PEAK_SHARE * places.shape[1]))
-    peak = np.partition(places, -best, axis=1)[:, -best:].mean(axis=1)  # K
-    prior = np.where(peak < np.log(classes / PRESENT), ABSENT, 0.0)
+    peak = _best_places(logits, PEAK_SHARE)
+    prior = np.where(peak < np.log(len(logits) / PRESENT), ABSENT, 0.0)
     return prior[:, None, None].astype(np.float32)
+
+
+def _best_places(logits: FloatArray, share: float) -> FloatArray:
+    """Average each class's logits, K h w, over the share of places where they are highest, K."""
+    places = logits.reshape(len(logits), -1)
+    best = max(1, round(share * places.shape[1]))
+    mean: FloatArray = np.partition(places, -best, axis=1)[:, -best:].mean(axis=1)
+    return mean
