@@ -135,6 +135,27 @@ def test_tokens_of_some_names_are_left_out(make_stage):
     assert 0.1 < parts[known].float().mean() < 0.9
 
 
+def test_some_steps_are_refinement_rounds(make_stage):
+    stage = make_stage(refined=1.0, strategy_shares=(1.0, 0.0, 0.0), drop=0.0)
+    watched = Watched(stage)
+    run_losses(stage, 6)
+    firsts, seconds = watched.prompts[::2], watched.prompts[1::2]
+    assert len(firsts) == len(seconds) == 6
+    assert watched.asked[::2] == watched.asked[1::2]
+    moved = [
+        not torch.equal(first.visual_tokens, second.visual_tokens)
+        for first, second in zip(firsts, seconds, strict=True)
+    ]
+    assert any(moved)
+
+
+def test_words_alone_are_not_refined(make_stage):
+    stage = make_stage(refined=1.0, strategy_shares=(0.0, 1.0, 0.0))
+    watched = Watched(stage)
+    run_losses(stage, 3)
+    assert len(watched.prompts) == 3
+
+
 def test_trains_the_network_and_leaves_the_towers(make_stage, lite_model, tmp_path):
     stage = make_stage(strategy_shares=(1.0, 0.0, 0.0), drop=0.0, token_drop=0.0)
     before = copy.deepcopy(stage.module.network.state_dict())

@@ -100,7 +100,7 @@ def refine_prompts(
         )
     if ontology.kind == "text":
         return ontology
-    classes = _sure_classes(labels, scores, min_area=min_area, min_score=min_score)
+    classes = sure_classes(labels, scores, min_area=min_area, min_score=min_score)
     if not classes:
         return ontology
     masks = np.stack([np.where(labels == k, np.clip(scores[k], 0, 1), 0) for k in classes])
@@ -162,6 +162,26 @@ def refine_rounds(
     return Refined(logits, ontology, rounds)
 
 
+def sure_classes(
+    labels: IntArray, scores: FloatArray, *, min_area: float, min_score: float
+) -> list[int]:
+    """List the classes whose region is large and sure enough to become a prompt.
+
+    Args:
+        labels: class index at each place, negative where unlabelled, h w.
+        scores: of each class at each place, in [0, 1], K h w.
+        min_area: smallest region that counts, as a share of the picture.
+        min_score: lowest mean score of a region that counts.
+    """
+    flat = labels.ravel()
+    labelled = np.flatnonzero(flat >= 0)
+    own = scores.reshape(len(scores), -1)[flat[labelled], labelled]  # score of the winner
+    area = np.bincount(flat[labelled], minlength=len(scores))
+    total = np.bincount(flat[labelled], weights=own, minlength=len(scores))
+    sure = (area > 0) & (area >= min_area * flat.size) & (total >= min_score * area) & (total > 0)
+    return [int(index) for index in np.flatnonzero(sure)]
+
+
 def found_classes(labels: IntArray) -> list[int]:
     """List the classes that have a place, in order."""
     return [int(index) for index in np.unique(labels) if index >= 0]
@@ -176,19 +196,6 @@ def sigmoid(logits: FloatArray) -> FloatArray:
     """Turn logits into scores in [0, 1]."""
     scores: FloatArray = 0.5 * (1 + np.tanh(0.5 * logits))
     return scores
-
-
-def _sure_classes(
-    labels: IntArray, scores: FloatArray, *, min_area: float, min_score: float
-) -> list[int]:
-    """The classes whose region is large and sure enough."""
-    flat = labels.ravel()
-    labelled = np.flatnonzero(flat >= 0)
-    own = scores.reshape(len(scores), -1)[flat[labelled], labelled]  # score of the winner
-    area = np.bincount(flat[labelled], minlength=len(scores))
-    total = np.bincount(flat[labelled], weights=own, minlength=len(scores))
-    sure = (area > 0) & (area >= min_area * flat.size) & (total >= min_score * area) & (total > 0)
-    return [int(index) for index in np.flatnonzero(sure)]
 
 
 def _encode_regions(

@@ -19,15 +19,19 @@ from torch.nn import functional as F
 from dpseg.encoders.lite import LEVEL_CHANNELS, LEVELS, STRIDE, FeaturePyramid
 from dpseg.lite_model import LiteModel
 from dpseg.model.cost_volume import PromptStrategy
+from dpseg.model.decoder import DecoderOutput
 from dpseg.model.dpseg import DPSeg, Prompts, Switches
 from dpseg.prompts.pooling import pool_regions
+from dpseg.prompts.refine import RefineSettings
 from dpseg.runtime import ImageFeatures, VisualEmbedding
 from dpseg.train.dense_loss import balanced_sigmoid_loss, masked_softmax_loss
+from dpseg.train.refinement import refine_in_training
 from dpseg.train.region_queue import RegionQueue
 from dpseg.train.sampling import Batch, BatchSampler, NameVariants
 
 FINE_CELL = 4
 VISUAL_TOKENS = 4
+REFINED_SHARES = (0.2, 0.6)  # of the found prompt in the new one
 STRATEGIES: tuple[PromptStrategy, ...] = ("average", "text", "visual")
 
 
@@ -42,6 +46,8 @@ class DecoderSettings:
         drop: chance that a guidance level, or the token-wise costs, are left out.
         token_drop: chance that a name's tokens are left out, words and parts on their own.
         token_noise: largest length of random error added to a part's unit vector.
+        refined: chance that a step is a refinement round, its prompts moved towards what the
+            network found in each crop.
         min_cells: smallest region, in cells of the image embedding, that makes a visual prompt.
         auxiliary: weight of the early heads' loss.
     """
@@ -52,6 +58,7 @@ class DecoderSettings:
     drop: float = 0.1
     token_drop: float = 0.0
     token_noise: float = 0.0
+    refined: float = 0.0
     min_cells: float = 1.0
     auxiliary: float = 0.3
 
@@ -107,16 +114,15 @@ class DecoderTraining:
         batch = self.sampler.draw(generator)
         classes = self._choose_classes(batch, generator)
         prompts = self._prompts(generator).select(classes)
+        switches = self._switches(generator)
+        refined = switches.strategy != "text" and generator.random() < self.settings.refined
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
                 pyramid = self.tower(batch.images)
-            coarse, output = self.module.network.decode(
-                pyramid.image_embedding,
-                pyramid.image_features,
-                prompts,
-                self._switches(generator),
-            )
-        assert output is not None
+            if refined:
+                coarse, output = self._second_round(pyramid, prompts, switches, generator)
+            else:
+                coarse, output = self._decode(pyramid, prompts, switches)
         fine = self._loss_at(output.logits, batch, classes)
         early = torch.stack([self._loss_at(a, batch, classes) for a in output.auxiliary]).mean()
         self._remember(pyramid, batch)
@@ -153,6 +159,41 @@ class DecoderTraining:
                 pyramid = self.tower(batch.images)
             self._remember(pyramid, batch)
         return self.module.queue
+
+    def _decode(
+        self, pyramid: FeaturePyramid, prompts: Prompts, switches: Switches
+    ) -> tuple[Tensor, DecoderOutput]:
+        coarse, output = self.module.network.decode(
+            pyramid.image_embedding, pyramid.image_features, prompts, switches
+        )
+        assert output is not None
+        return coarse, output
+
+    def _second_round(
+        self,
+        pyramid: FeaturePyramid,
+        prompts: Prompts,
+        switches: Switches,
+        generator: np.random.Generator,
+    ) -> tuple[Tensor, DecoderOutput]:
+        """Decode each crop with prompts refined by a first pass over it."""
+        with torch.no_grad():
+            _, first = self._decode(pyramid, prompts, switches)
+        settings = RefineSettings(alpha=generator.uniform(*REFINED_SHARES))
+        rounds = []
+        for image, logits in enumerate(first.logits):
+            moved = refine_in_training(prompts, _features(pyramid, image), logits, settings)
+            one = FeaturePyramid(
+                pyramid.image_embedding[image, None],
+                {j: f[image, None] for j, f in pyramid.image_features.items()},
+            )
+            rounds.append(self._decode(one, moved, switches))
+        coarse = torch.cat([coarse for coarse, _ in rounds])
+        auxiliary = zip(*(output.auxiliary for _, output in rounds), strict=True)
+        return coarse, DecoderOutput(
+            logits=torch.cat([output.logits for _, output in rounds]),
+            auxiliary=[torch.cat(heads) for heads in auxiliary],
+        )
 
     def _choose_classes(self, batch: Batch, generator: np.random.Generator) -> Tensor:
         """Take the names in the batch, then others at random."""
@@ -218,15 +259,18 @@ class DecoderTraining:
             if not names:
                 continue
             masks = positive[image][:, names].T.reshape(-1, side, side)  # n H W
-            features = ImageFeatures(
-                image_embedding=pyramid.image_embedding[image].float().numpy(),
-                image_features={
-                    j: f[image].float().numpy() for j, f in pyramid.image_features.items()
-                },
-            )
+            features = _features(pyramid, image)
             pooled = pool_regions(features, masks.contiguous().numpy(), VISUAL_TOKENS)
             for row, name in enumerate(names):
                 self.module.queue.push(name, _queue_row(pooled, row))
+
+
+def _features(pyramid: FeaturePyramid, image: int) -> ImageFeatures:
+    """Take one picture of a batch, as inference has it."""
+    return ImageFeatures(
+        image_embedding=pyramid.image_embedding[image].float().numpy(),
+        image_features={j: f[image].float().numpy() for j, f in pyramid.image_features.items()},
+    )
 
 
 def _queue_row(pooled: VisualEmbedding, row: int) -> dict[str, Tensor]:

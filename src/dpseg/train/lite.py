@@ -29,6 +29,7 @@ from dpseg.torch_runtime import TorchRuntime
 from dpseg.train.align import align
 from dpseg.train.bank import build_lite_bank
 from dpseg.train.calibrate import calibrate
+from dpseg.train.cross_fit import CrossFitting
 from dpseg.train.decoder import FINE_CELL, DecoderTraining
 from dpseg.train.loop import LoopSettings, run_stage
 from dpseg.train.recipe import Recipe
@@ -41,7 +42,7 @@ from dpseg.weights import BANK_FILE, MODEL_FILE
 
 CALIBRATION_BATCHES = 24
 REGION_BATCHES = 800
-_ALIGNED, _TUNED, _HALF = "aligned.safetensors", "tuned.safetensors", "half.safetensors"
+_ALIGNED, _TUNED = "aligned.safetensors", "tuned.safetensors"
 
 
 @dataclass(frozen=True)
@@ -161,11 +162,14 @@ def _train_decoder(lesson: _Lesson, model: LiteModel, folder: Path) -> RegionQue
         stage = _decoder_training(lesson, model, lesson.mixture)
         run_stage(stage, settings.loop, folder / "decoder")
         return stage.module.queue
-    half = _half_tower(lesson, folder)
-    half.network.load_state_dict(model.network.state_dict())
-    stage = _decoder_training(lesson, half, lesson.mixture.half(1))
-    run_stage(stage, settings.loop, folder / "decoder")
-    model.network.load_state_dict(half.network.state_dict())
+    halves = [_half_tower(lesson, folder, which) for which in (0, 1)]
+    for half in halves:
+        half.network = model.network  # one decoder on both
+    unseen = [lesson.mixture.half(1), lesson.mixture.half(0)]
+    fitting = CrossFitting(
+        [_decoder_training(lesson, *pair) for pair in zip(halves, unseen, strict=True)]
+    )
+    run_stage(fitting, settings.loop, folder / "decoder")
     return _decoder_training(lesson, model, lesson.mixture).collect_regions(REGION_BATCHES)
 
 
@@ -183,18 +187,15 @@ def _decoder_training(lesson: _Lesson, model: LiteModel, mixture: Mixture) -> De
     )
 
 
-def _half_tower(lesson: _Lesson, folder: Path) -> LiteModel:
-    """Train a tower on the first half of the photos.
-
-    What it makes of the other half is what a tower makes of new photos. From that the decoder
-    learns how far to trust; the features of photos that a tower knows by heart are too good.
-    """
-    if not (folder / _HALF).exists():
+def _half_tower(lesson: _Lesson, folder: Path, which: int) -> LiteModel:
+    """Train a tower on one half of the photos."""
+    path = folder / f"half{which}.safetensors"
+    if not path.exists():
         half = copy.deepcopy(lesson.aligned)
         loop = replace(lesson.recipe.tower.loop, steps=lesson.recipe.decoder.half_tower_steps)
-        _tune_tower(lesson, half, lesson.mixture.half(0), loop, folder / "half_tower")
-        save_lite(half, folder / _HALF)
-    return load_lite(folder / _HALF)
+        _tune_tower(lesson, half, lesson.mixture.half(which), loop, folder / f"half_tower{which}")
+        save_lite(half, path)
+    return load_lite(path)
 
 
 def embed_variants(

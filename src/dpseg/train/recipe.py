@@ -56,9 +56,9 @@ class DecoderRecipe(StageRecipe):
 
     Attributes:
         loss: rates and chances.
-        half_tower_steps: the decoder learns on one half of the photos, by the features of a tower
-            that is trained for this many steps on the other half; 0 learns on all photos, by the
-            features of the tower that has seen them.
+        half_tower_steps: the decoder learns on each half of the photos in turn, by the features of
+            a tower that is trained for this many steps on the other half; 0 learns on all photos,
+            by the features of the tower that has seen them.
     """
 
     loss: DecoderSettings
