@@ -36,6 +36,11 @@ def test_rivals_are_a_hundred_common_words() -> None:
         ("buses", {"bus"}, {"car"}),
         ("glasses", {"drinking glass"}, {"grass"}),
         ("old houses", {"house", "building"}, {"sky"}),
+        ("astronaut", {"person"}, {"wall"}),
+        ("young nurses", {"person"}, {"bed"}),
+        ("poodle", {"dog"}, {"cat", "person"}),
+        ("dahlia", {"flower"}, {"grass"}),
+        ("steel crane", {"bird"}, {"building"}),  # either sense
     ],
 )
 def test_relatives_of_a_given_name_do_not_compete(

@@ -1,4 +1,4 @@
-"""A WordNet database of eight nouns, in the format of `data.noun`."""
+"""A WordNet database of eight nouns, in the format of `data.noun` and `index.noun`."""
 
 from pathlib import Path
 
@@ -14,6 +14,18 @@ _LINES = """\
 00000008 05 n 01 Rex 0 001 @i 00000003 n 0000 | a certain dog
 """
 
+_INDEX = """\
+  1 This software and database is being provided "AS IS" | @ 00000001
+animal n 1 1 @ 1 1 00000002
+cat n 2 1 @ 2 2 00000004 00000005
+crane n 2 1 @ 2 0 00000006 00000007
+dog n 1 2 @ ~ 1 1 00000003
+domestic_dog n 1 1 @ 1 0 00000003
+living_creature n 1 1 @ 1 0 00000002
+puss n 1 1 @ 1 0 00000004
+rex n 1 1 @i 1 0 00000008
+"""
+
 DOG, CAT, CRANE_MACHINE, CRANE_BIRD = "n00000003", "n00000004", "n00000006", "n00000007"
 
 
@@ -21,4 +33,5 @@ def write_wordnet(folder: Path) -> Path:
     """Write the database."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "data.noun").write_text(_LINES)
+    (folder / "index.noun").write_text(_INDEX)
     return folder

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from dpseg.prompts.pooling import unit
 from dpseg.prompts.text import encode_classes
 from dpseg.runtime import FloatArray, Runtime
 from dpseg.tiling import LabelArray
-from dpseg.vocabulary import ClassEntry, Vocabulary, fold
+from dpseg.vocabulary import KINDS_FILE, ClassEntry, Vocabulary, fold
 
 #: Common things and stuff, under words that mean any of them: a given name that is one of these
 #: words takes its whole group out of the competition.
@@ -121,7 +121,7 @@ def unrelated_rivals(entries: Sequence[ClassEntry]) -> list[str]:
     ]
     heads = {word.split()[-1] for word in words}
     given = {*words, *heads}
-    covered: set[str] = set()
+    covered = {rival for word in given for rival in _wider_rivals().get(word, ())}
     for group_words, group in RIVALS.items():
         if given & {_stem(word) for word in group_words.split("|")}:
             covered.update(group.split("|"))
@@ -235,6 +235,17 @@ def leave_unlabelled(
     """
     labels: LabelArray = np.where((best < threshold) | (rival > best + margin), -1, winner)
     return labels.astype(np.int32)
+
+
+@cache
+def _wider_rivals() -> dict[str, list[str]]:
+    """Map a word to the rivals that it is a kind of: an astronaut is a person."""
+    wider: dict[str, list[str]] = {}
+    for line in KINDS_FILE.read_text(encoding="utf-8").splitlines():
+        rival, words = line.split("\t")
+        for word in words.split("|"):
+            wider.setdefault(_stem(word), []).append(rival)
+    return wider
 
 
 def _stem(word: str) -> str:

@@ -3,7 +3,7 @@
 import pytest
 
 from dpseg.errors import DataError
-from dpseg.train.wordnet import ancestors, names_of_classes, read_noun_synsets
+from dpseg.train.wordnet import ancestors, names_of_classes, read_noun_senses, read_noun_synsets
 from tiny_wordnet import CAT, CRANE_BIRD, CRANE_MACHINE, DOG, write_wordnet
 
 
@@ -19,12 +19,20 @@ def test_reads_words_and_hypernyms(synsets):
     assert synsets[3].hypernyms == (2, 5)
     assert len(synsets[4].words) == 11  # counted in hexadecimal
     assert synsets[4].words[-1] == "kitty"
-    assert synsets[8].hypernyms == (3,)  # an instance
+    assert synsets[8].hypernyms == (3,)
+    assert [offset for offset, synset in synsets.items() if synset.instance] == [8]
 
 
 def test_missing_database_names_its_package(tmp_path):
     with pytest.raises(DataError, match="wordnet-base"):
         read_noun_synsets(tmp_path)
+
+
+def test_reads_senses_the_most_frequent_first(tmp_path):
+    senses = read_noun_senses(write_wordnet(tmp_path))
+    assert senses["crane"] == (6, 7)
+    assert senses["living creature"] == (2,)
+    assert len(senses) == 8
 
 
 def test_ancestors_are_direct_and_indirect(synsets):

@@ -7,6 +7,7 @@ own and is left out.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,19 @@ WORDNET_FOLDER = Path("/usr/share/wordnet")
 
 @dataclass(frozen=True)
 class Synset:
-    """A WordNet noun synset: its words and the offsets of its hypernyms."""
+    """A WordNet noun synset.
+
+    Attributes:
+        words: that mean it.
+        hypernyms: offsets of what it is a kind or an instance of.
+        instance: whether it is one of a kind, such as a certain person or mountain.
+        gloss: what it means, in a sentence.
+    """
 
     words: tuple[str, ...]
     hypernyms: tuple[int, ...]
+    instance: bool = False
+    gloss: str = ""
 
 
 def read_noun_synsets(folder: Path = WORDNET_FOLDER) -> dict[int, Synset]:
@@ -35,25 +45,48 @@ def read_noun_synsets(folder: Path = WORDNET_FOLDER) -> dict[int, Synset]:
     Raises:
         DataError: the file is not there.
     """
-    path = folder / "data.noun"
-    if not path.is_file():
-        raise DataError(f"no WordNet database at {path}; install Debian's package wordnet-base")
     synsets = {}
-    for line in path.read_text().splitlines():
-        if line.startswith("  "):  # licence text
-            continue
-        fields = line.split(" | ")[0].split()
+    for line in _lines(folder / "data.noun"):
+        data, gloss = line.split(" | ", 1)
+        fields = data.split()
         word_count = int(fields[3], 16)
         words = tuple(fields[4 + 2 * i].replace("_", " ") for i in range(word_count))
         pointers = fields[5 + 2 * word_count :]
         hypernyms = tuple(
             int(pointers[i + 1]) for i, field in enumerate(pointers) if field in ("@", "@i")
         )
-        synsets[int(fields[0])] = Synset(words, hypernyms)
+        synsets[int(fields[0])] = Synset(words, hypernyms, "@i" in pointers, gloss)
     return synsets
 
 
-def ancestors(synsets: dict[int, Synset], offset: int) -> set[int]:
+def read_noun_senses(folder: Path = WORDNET_FOLDER) -> dict[str, tuple[int, ...]]:
+    """Read `index.noun` of a WordNet 3.0 database.
+
+    Args:
+        folder: where the database lies.
+
+    Returns:
+        Word, in lower case, to the offsets of its synsets, the most frequent sense first.
+
+    Raises:
+        DataError: the file is not there.
+    """
+    senses = {}
+    for line in _lines(folder / "index.noun"):
+        fields = line.split()
+        count = int(fields[2])
+        senses[fields[0].replace("_", " ")] = tuple(int(offset) for offset in fields[-count:])
+    return senses
+
+
+def _lines(path: Path) -> list[str]:
+    """Read a database file without its licence, which is indented."""
+    if not path.is_file():
+        raise DataError(f"no WordNet database at {path}; install Debian's package wordnet-base")
+    return [line for line in path.read_text().splitlines() if not line.startswith("  ")]
+
+
+def ancestors(synsets: Mapping[int, Synset], offset: int) -> set[int]:
     """List all hypernyms of a synset, direct and indirect, without the synset itself."""
     found: set[int] = set()
     queue = list(synsets[offset].hypernyms)
