@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpseg.explain import Evidence
+from dpseg.kinds import with_common_names
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.ontology import PromptKind, PromptOntology
@@ -121,7 +122,10 @@ class Pipeline:
 
     def ontology(self, question: Question) -> PromptOntology:
         """Make the prompts of the given classes."""
-        return self._build(question.vocabulary, question.prompts, question.examples)
+        vocabulary = question.vocabulary
+        if self._bank is not None:
+            vocabulary = with_common_names(vocabulary, self._bank)
+        return self._build(vocabulary, question.prompts, question.examples)
 
     def _build(
         self,

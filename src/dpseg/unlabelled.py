@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
 
+from dpseg.kinds import common_things, stem
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import unit
 from dpseg.prompts.text import encode_classes
 from dpseg.runtime import FloatArray, Runtime
 from dpseg.tiling import LabelArray
-from dpseg.vocabulary import KINDS_FILE, ClassEntry, Vocabulary, fold
+from dpseg.vocabulary import ClassEntry, Vocabulary, fold
 
 #: Common things and stuff, under words that mean any of them: a given name that is one of these
 #: words takes its whole group out of the competition.
@@ -114,21 +115,22 @@ def unrelated_rivals(entries: Sequence[ClassEntry]) -> list[str]:
     Returns:
         The names of the rivals that stay.
     """
-    words = [
-        _stem(word)
+    spoken = [
+        word
         for entry in entries
         for word in (*entry.words, *([entry.parent] if entry.parent else []))
     ]
-    heads = {word.split()[-1] for word in words}
-    given = {*words, *heads}
-    covered = {rival for word in given for rival in _wider_rivals().get(word, ())}
+    spoken_heads = [fold(word).split()[-1] for word in spoken]
+    covered = {thing for word in (*spoken, *spoken_heads) for thing in common_things(word)}
+    words = [stem(word) for word in spoken]
+    given = {*words, *(word.split()[-1] for word in words)}
     for group_words, group in RIVALS.items():
-        if given & {_stem(word) for word in group_words.split("|")}:
+        if given & {stem(word) for word in group_words.split("|")}:
             covered.update(group.split("|"))
     return [
         name
         for name in rival_names()
-        if name not in covered and not any(_share_a_head(_stem(name), word) for word in words)
+        if name not in covered and not any(_share_a_head(stem(name), word) for word in words)
     ]
 
 
@@ -235,25 +237,6 @@ def leave_unlabelled(
     """
     labels: LabelArray = np.where((best < threshold) | (rival > best + margin), -1, winner)
     return labels.astype(np.int32)
-
-
-@cache
-def _wider_rivals() -> dict[str, list[str]]:
-    """Map a word to the rivals that it is a kind of: an astronaut is a person."""
-    wider: dict[str, list[str]] = {}
-    for line in KINDS_FILE.read_text(encoding="utf-8").splitlines():
-        rival, words = line.split("\t")
-        for word in words.split("|"):
-            wider.setdefault(_stem(word), []).append(rival)
-    return wider
-
-
-def _stem(word: str) -> str:
-    """Fold a word and cut its last part so that singular and plural agree, mostly."""
-    folded = fold(word)
-    if len(folded) <= 3 or folded.endswith("ss"):
-        return folded
-    return folded.removesuffix("s").removesuffix("e")
 
 
 def _share_a_head(rival: str, word: str) -> bool:

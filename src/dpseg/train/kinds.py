@@ -24,18 +24,21 @@ from dpseg.unlabelled import rival_names
 from dpseg.vocabulary import KINDS_FILE
 
 INSULT = re.compile("slur|offensive|derogatory|disparag|obscen|vulgar")
-SENSES = 2  # of a word, the most frequent ones: nobody names a photo's pixels by a rarer one
 
 
 def kinds_of(
-    names: Sequence[str], synsets: Mapping[int, Synset], senses: Mapping[str, Sequence[int]]
+    names: Sequence[str],
+    synsets: Mapping[int, Synset],
+    senses: Mapping[str, Sequence[int]],
+    rank: int,
 ) -> dict[str, list[str]]:
-    """List the words that mean a kind of each name.
+    """List the words that in one of their senses mean a kind of each name.
 
     Args:
         names: common nouns; a name means its first sense.
         synsets: WordNet's nouns.
         senses: word to the offsets of its synsets, the most frequent one first.
+        rank: which sense of a word to take, 0 the most frequent one.
 
     Returns:
         Name to words, in alphabetical order, but for proper names, insults, and words that end in
@@ -44,11 +47,12 @@ def kinds_of(
     own = {name: senses[name][0] for name in names if name in senses}
     kinds: dict[str, list[str]] = {name: [] for name in own}
     for word, offsets in sorted(senses.items()):
-        frequent = [offset for offset in offsets if _is_common(synsets[offset])][:SENSES]
-        above = {offset for one in frequent for offset in ancestors(synsets, one)} | {*frequent}
-        for name, offset in own.items():
-            if offset in above and word.split()[-1] != name.split()[-1]:
-                kinds[name].append(word)
+        common = [offset for offset in offsets if _is_common(synsets[offset])]
+        for sense in common[rank : rank + 1]:
+            above = ancestors(synsets, sense) | {sense}
+            for name, offset in own.items():
+                if offset in above and word.split()[-1] != name.split()[-1]:
+                    kinds[name].append(word)
     return kinds
 
 
@@ -57,7 +61,10 @@ def _is_common(synset: Synset) -> bool:
 
 
 def write_kinds(path: Path, folder: Path = WORDNET_FOLDER) -> None:
-    """Write the kinds of every rival: a line each, its words behind a tab, `|` between them.
+    """Write the kinds of every rival: a line each, words by their first and by their second sense.
+
+    Tabs stand before the two lists, and `|` between words. Narrower names come first: a pagoda is
+    a temple before it is a building.
 
     Args:
         path: the file to make or replace.
@@ -66,8 +73,13 @@ def write_kinds(path: Path, folder: Path = WORDNET_FOLDER) -> None:
     Raises:
         DataError: there is no database.
     """
-    kinds = kinds_of(rival_names(), read_noun_synsets(folder), read_noun_senses(folder))
-    lines = (f"{name}\t{'|'.join(words)}\n" for name, words in kinds.items() if words)
+    database = read_noun_synsets(folder), read_noun_senses(folder)
+    first, second = (kinds_of(rival_names(), *database, rank) for rank in (0, 1))
+    lines = (
+        f"{name}\t{'|'.join(first[name])}\t{'|'.join(second[name])}\n"
+        for name in sorted(first, key=lambda name: len(first[name]))
+        if first[name] or second[name]
+    )
     write_text(path, "".join(lines))
 
 
