@@ -1,5 +1,6 @@
 """The whole of a training run on twelve photos, with a tower of random weights."""
 
+import copy
 from dataclasses import replace
 from zlib import crc32
 
@@ -22,7 +23,7 @@ from dpseg.train.align import Alignment, embed_names
 from dpseg.train.calibrate import THRESHOLDS
 from dpseg.train.decoder import DecoderSettings, DecoderTraining
 from dpseg.train.lite import train_lite
-from dpseg.train.loop import LoopSettings
+from dpseg.train.loop import LoopSettings, run_stage
 from dpseg.train.recipe import DecoderRecipe, Recipe, TowerRecipe
 from dpseg.train.tower import TowerSettings, TowerStage
 from dpseg.train.wordnet import read_noun_synsets
@@ -209,9 +210,16 @@ def test_decoder_can_learn_from_photos_that_its_tower_has_not_seen(
         taught.append((self.tower, {sample.key for _, sample in self.sampler.mixture.samples}))
         return loss(self, generator, averaged)
 
+    trained = {}
+
+    def watched_stage(stage, loop, folder):
+        run_stage(stage, loop, folder)
+        trained[folder.name] = copy.deepcopy(stage.module.state_dict())
+
     monkeypatch.setattr(DecoderTraining, "loss", watched)
+    monkeypatch.setattr(lite, "run_stage", watched_stage)
     loop = replace(RECIPE.decoder.loop, steps=8)
-    decoder = RECIPE.decoder.model_copy(update={"half_tower_steps": 2, "loop": loop})
+    decoder = RECIPE.decoder.model_copy(update={"half_tower_steps": 2, "loop": loop, "share": 0.25})
     folder = train(tmp_path / "halves", RECIPE.model_copy(update={"decoder": decoder}))
     halves = [load_lite(folder / f"half{which}.safetensors") for which in (0, 1)]
     tuned, final = (load_lite(folder / name) for name in ("tuned.safetensors", MODEL_FILE))
@@ -221,6 +229,9 @@ def test_decoder_can_learn_from_photos_that_its_tower_has_not_seen(
         everything = {"p1", "p2", "p3", "q", "r", "w"}
         assert photos == {key for key in everything if crc32(key.encode()) % 2 != seen}
     assert same(final.tower, tuned.tower)
+    for key, tensor in final.network.state_dict().items():
+        mixed = 0.75 * tuned.network.state_dict()[key] + 0.25 * trained["decoder"][f"network.{key}"]
+        torch.testing.assert_close(tensor, mixed, rtol=2e-3, atol=1e-4)  # kept in half precision
     assert not final.network.decoder.silent
     assert load_runtime(folder)[1].names
 

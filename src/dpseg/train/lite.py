@@ -158,19 +158,24 @@ def _tune_tower(
 def _train_decoder(lesson: _Lesson, model: LiteModel, folder: Path) -> RegionQueue:
     """Train the model's decoder, and collect regions of every name as the model sees them."""
     settings = lesson.recipe.decoder
+    before = copy.deepcopy(model.network.state_dict())
     if not settings.half_tower_steps:
         stage = _decoder_training(lesson, model, lesson.mixture)
         run_stage(stage, settings.loop, folder / "decoder")
-        return stage.module.queue
-    halves = [_half_tower(lesson, folder, which) for which in (0, 1)]
-    for half in halves:
-        half.network = model.network  # one decoder on both
-    unseen = [lesson.mixture.half(1), lesson.mixture.half(0)]
-    fitting = CrossFitting(
-        [_decoder_training(lesson, *pair) for pair in zip(halves, unseen, strict=True)]
-    )
-    run_stage(fitting, settings.loop, folder / "decoder")
-    return _decoder_training(lesson, model, lesson.mixture).collect_regions(REGION_BATCHES)
+        queue = stage.module.queue
+    else:
+        halves = [_half_tower(lesson, folder, which) for which in (0, 1)]
+        for half in halves:
+            half.network = model.network  # one decoder on both
+        unseen = [lesson.mixture.half(1), lesson.mixture.half(0)]
+        fitting = CrossFitting(
+            [_decoder_training(lesson, *pair) for pair in zip(halves, unseen, strict=True)]
+        )
+        run_stage(fitting, settings.loop, folder / "decoder")
+        queue = _decoder_training(lesson, model, lesson.mixture).collect_regions(REGION_BATCHES)
+    for key, tensor in model.network.state_dict().items():
+        tensor.copy_(torch.lerp(before[key], tensor, settings.share))
+    return queue
 
 
 def _decoder_training(lesson: _Lesson, model: LiteModel, mixture: Mixture) -> DecoderTraining:

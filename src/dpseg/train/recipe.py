@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     NonNegativeInt,
     PositiveInt,
     ValidationError,
@@ -59,10 +60,13 @@ class DecoderRecipe(StageRecipe):
         half_tower_steps: the decoder learns on each half of the photos in turn, by the features of
             a tower that is trained for this many steps on the other half; 0 learns on all photos,
             by the features of the tower that has seen them.
+        share: of the trained weights in the result; the rest is of those that it began with, which
+            makes up for what a further run forgets (weight-space ensembling).
     """
 
     loss: DecoderSettings
     half_tower_steps: int = 0
+    share: float = Field(1.0, gt=0, le=1)
 
 
 class Recipe(BaseModel):
