@@ -33,7 +33,6 @@ from dpseg.train.cross_fit import CrossFitting
 from dpseg.train.decoder import FINE_CELL, DecoderTraining
 from dpseg.train.loop import LoopSettings, run_stage
 from dpseg.train.recipe import Recipe
-from dpseg.train.region_queue import RegionQueue
 from dpseg.train.sampling import BatchSampler, NameVariants
 from dpseg.train.tower import TowerStage
 from dpseg.unlabelled import unrelated_rivals
@@ -103,8 +102,10 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
             _tune_tower(lesson, model, mixture, recipe.tower.loop, folder / "tower")
         save_lite(model, folder / _TUNED)
     model = load_lite(folder / _TUNED)  # rounded to half precision, as a run begun again has it
-    queue = _train_decoder(lesson, model, folder)
+    if recipe.decoder.loop.steps:
+        _train_decoder(lesson, model, folder)
     save_lite(model, folder / MODEL_FILE)
+    queue = _decoder_training(lesson, model, mixture).collect_regions(REGION_BATCHES)
     finished = load_lite(folder / MODEL_FILE)
     runtime = TorchRuntime(finished, text_tower=text_tower)
     cache = PromptCache(folder / "prompts")
@@ -155,27 +156,23 @@ def _tune_tower(
     calibrate_levels(model.tower, stage.sampler)
 
 
-def _train_decoder(lesson: _Lesson, model: LiteModel, folder: Path) -> RegionQueue:
-    """Train the model's decoder, and collect regions of every name as the model sees them."""
+def _train_decoder(lesson: _Lesson, model: LiteModel, folder: Path) -> None:
     settings = lesson.recipe.decoder
     before = copy.deepcopy(model.network.state_dict())
-    if not settings.half_tower_steps:
-        stage = _decoder_training(lesson, model, lesson.mixture)
-        run_stage(stage, settings.loop, folder / "decoder")
-        queue = stage.module.queue
-    else:
+    stage: DecoderTraining | CrossFitting
+    if settings.half_tower_steps:
         halves = [_half_tower(lesson, folder, which) for which in (0, 1)]
         for half in halves:
             half.network = model.network  # one decoder on both
         unseen = [lesson.mixture.half(1), lesson.mixture.half(0)]
-        fitting = CrossFitting(
+        stage = CrossFitting(
             [_decoder_training(lesson, *pair) for pair in zip(halves, unseen, strict=True)]
         )
-        run_stage(fitting, settings.loop, folder / "decoder")
-        queue = _decoder_training(lesson, model, lesson.mixture).collect_regions(REGION_BATCHES)
+    else:
+        stage = _decoder_training(lesson, model, lesson.mixture)
+    run_stage(stage, settings.loop, folder / "decoder")
     for key, tensor in model.network.state_dict().items():
         tensor.copy_(torch.lerp(before[key], tensor, settings.share))
-    return queue
 
 
 def _decoder_training(lesson: _Lesson, model: LiteModel, mixture: Mixture) -> DecoderTraining:
