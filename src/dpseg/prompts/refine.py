@@ -38,7 +38,7 @@ class RefineSettings:
             wrong region would only become surer (docs/experiments.md, 24).
     """
 
-    alpha: float = 0.4
+    alpha: float = 0.7
     min_area: float = 0.01
     min_score: float = 0.6
 
