@@ -1,12 +1,13 @@
 # Two commands: `make demo` shows what it does, `make test` checks that it works. The first needs
 # no torch, the second does. Each makes its own virtual environment in .venv on first use.
-# After training: `make weights` makes the ONNX graphs that belong to the weights in the package.
+# `make train DATA=folder` makes the shipped weights again, in runs/; killed, it goes on. After that,
+# `make weights` makes the ONNX graphs that belong to the weights in the package.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs weights clean
+.PHONY: demo test docs train weights clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -21,6 +22,13 @@ test: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	$(BIN)/mkdocs build
 	@echo 'Open site/index.html, or run $(BIN)/mkdocs serve to search and to see changes at once.'
+
+train: $(VENV)/.installed-dev
+	@test -n '$(DATA)' || { echo 'Say where the labelled sets are: make train DATA=folder'; exit 2; }
+	$(BIN)/dpseg train recipes/lite_zero_shot.yaml --data $(DATA) --out runs/zero_shot
+	$(BIN)/dpseg train recipes/lite.yaml --data $(DATA) --out runs/lite --start runs/zero_shot
+	$(BIN)/dpseg train recipes/lite_decoder.yaml --data $(DATA) --out runs/decoder --start runs/lite
+	$(BIN)/dpseg train recipes/lite_decoder.yaml --data $(DATA) --out runs/shipped --start runs/decoder
 
 weights: $(VENV)/.installed-dev
 	$(BIN)/dpseg export --out src/dpseg/weights
