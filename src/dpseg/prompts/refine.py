@@ -100,11 +100,10 @@ def refine_prompts(
         )
     if ontology.kind == "text":
         return ontology
-    classes = sure_classes(labels, scores, min_area=min_area, min_score=min_score)
+    classes, masks = sure_regions(labels, scores, min_area=min_area, min_score=min_score)
     if not classes:
         return ontology
-    masks = np.stack([np.where(labels == k, np.clip(scores[k], 0, 1), 0) for k in classes])
-    found = _encode_regions(runtime, picture, masks.astype(np.float32), mode)
+    found = _encode_regions(runtime, picture, masks, mode)
     return ontology.replace_rows(classes, found, alpha)
 
 
@@ -162,16 +161,19 @@ def refine_rounds(
     return Refined(logits, ontology, rounds)
 
 
-def sure_classes(
+def sure_regions(
     labels: IntArray, scores: FloatArray, *, min_area: float, min_score: float
-) -> list[int]:
-    """List the classes whose region is large and sure enough to become a prompt.
+) -> tuple[list[int], FloatArray]:
+    """Find the regions that are large and sure enough to become prompts.
 
     Args:
         labels: class index at each place, negative where unlabelled, h w.
         scores: of each class at each place, in [0, 1], K h w.
         min_area: smallest region that counts, as a share of the picture.
         min_score: lowest mean score of a region that counts.
+
+    Returns:
+        N classes, and how much each place belongs to each one's region, in [0, 1], N h w.
     """
     flat = labels.ravel()
     labelled = np.flatnonzero(flat >= 0)
@@ -179,7 +181,9 @@ def sure_classes(
     area = np.bincount(flat[labelled], minlength=len(scores))
     total = np.bincount(flat[labelled], weights=own, minlength=len(scores))
     sure = (area > 0) & (area >= min_area * flat.size) & (total >= min_score * area) & (total > 0)
-    return [int(index) for index in np.flatnonzero(sure)]
+    classes = [int(index) for index in np.flatnonzero(sure)]
+    masks: FloatArray = np.where(labels == np.reshape(classes, (-1, 1, 1)), scores[classes], 0)
+    return classes, masks.clip(0, 1).astype(np.float32)
 
 
 def found_classes(labels: IntArray) -> list[int]:

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from dpseg.model.dpseg import Prompts
 from dpseg.prompts.pooling import pool_regions
-from dpseg.prompts.refine import RefineSettings, sigmoid, sure_classes
+from dpseg.prompts.refine import RefineSettings, sigmoid, sure_regions
 from dpseg.prompts.tables import VisualTables
 from dpseg.runtime import ImageFeatures
 
@@ -37,10 +36,11 @@ def refine_in_training(
     """
     values = logits.float().numpy()
     labels, scores = values.argmax(axis=0), sigmoid(values)
-    classes = sure_classes(labels, scores, min_area=settings.min_area, min_score=settings.min_score)
+    classes, masks = sure_regions(
+        labels, scores, min_area=settings.min_area, min_score=settings.min_score
+    )
     if not classes:
         return prompts
-    masks = np.stack([np.where(labels == k, scores[k], 0) for k in classes])
     known = prompts.visual_mask[:, None, None]
     start = VisualTables(  # a class without a picture starts from its text, as at inference
         embedding=torch.where(known, prompts.visual_embedding, prompts.text_embedding).numpy(),
