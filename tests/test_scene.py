@@ -39,7 +39,8 @@ def test_extreme_scores_stay_finite(value):
     logits[1] = value
     prior = scene_prior(logits, 1.0)
     assert np.isfinite(prior).all()
-    assert prior.min() >= np.log(LEAST_SHARE) - abs(value) - EVEN_LOGIT
+    least_presence = log_expit(min(value, 0) - EVEN_LOGIT)
+    assert prior.min() >= np.log(LEAST_SHARE) + least_presence - 1e-4
 
 
 def test_without_weight_there_is_no_prior():

@@ -29,7 +29,9 @@ def write(tmp_path):
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("lite*.yaml")), ids=lambda path: path.stem)
 def test_shipped_recipes_load(path):
     recipe = load_recipe(path)
-    assert recipe.tower.loop.steps + recipe.decoder.loop.steps > 100
+    trained = [stage.loop.steps for stage in (recipe.tower, recipe.decoder) if stage.loop.steps]
+    assert trained
+    assert min(trained) > 100
     assert recipe.sources
 
 
