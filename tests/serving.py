@@ -6,7 +6,7 @@ import contextlib
 import io
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import httpx
 import numpy as np
@@ -36,6 +36,14 @@ class HeldRuntime(CommonWords):
         return super().encode_image(image)
 
 
+def wait_for(true: Callable[[], bool]) -> None:
+    """Wait for what the server does beside or after its answer."""
+    deadline = time.monotonic() + 60
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
 def listening(segmenter: Segmenter, settings: ServeSettings) -> Iterator[str]:
     """Run the application in a thread; its address."""
@@ -43,10 +51,7 @@ def listening(segmenter: Segmenter, settings: ServeSettings) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    deadline = time.monotonic() + 60
-    while not server.started:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_for(lambda: server.started)
     try:
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     finally:

@@ -20,7 +20,7 @@ from dpseg import Segmenter
 from dpseg.draw import palette
 from dpseg.serve.logs import JsonFormatter
 from dpseg.vocabulary import builtin_names
-from serving import PHOTO, ask, complaint, png
+from serving import PHOTO, ask, complaint, png, wait_for
 
 TOKEN = "a-token-of-some-length"
 
@@ -217,35 +217,47 @@ def test_models_and_health(client: httpx.Client) -> None:
 
 
 def test_metrics_count(serve: Callable[..., str]) -> None:
+    def values() -> dict[tuple[str, str | None, str | None], float]:
+        return {
+            (sample.name, sample.labels.get("status"), sample.labels.get("route")): sample.value
+            for family in text_string_to_metric_families(client.get("/metrics").text)
+            for sample in family.samples
+        }
+
     with httpx.Client(base_url=serve(), timeout=60) as client:
         for _ in range(2):
             ask(client)
         ask(client, "")
-        families = text_string_to_metric_families(client.get("/metrics").text)
-    values = {
-        (sample.name, sample.labels.get("status"), sample.labels.get("route")): sample.value
-        for family in families
-        for sample in family.samples
-    }
-    assert values["dpseg_http_requests_total", "200", "/v1/segment"] == 2
-    assert values["dpseg_http_requests_total", "422", "/v1/segment"] == 1
-    assert values["dpseg_segment_seconds_count", None, None] == 3
-    assert values["dpseg_queue_waiting", None, None] == 0
-    assert values["dpseg_kept_results", None, None] == 2
-    assert values["dpseg_kept_bytes", None, None] > 2 * PHOTO.nbytes
+        # A request is counted when it has ended, a moment after its answer arrived.
+        requests = {
+            ("dpseg_http_requests_total", "200", "/v1/segment"): 2,
+            ("dpseg_http_requests_total", "422", "/v1/segment"): 1,
+        }
+        wait_for(lambda: values().items() >= requests.items())
+        counted = values()
+    assert counted["dpseg_segment_seconds_count", None, None] == 3
+    assert counted["dpseg_queue_waiting", None, None] == 0
+    assert counted["dpseg_kept_results", None, None] == 2
+    assert counted["dpseg_kept_bytes", None, None] > 2 * PHOTO.nbytes
 
 
 def test_requests_are_logged_without_what_was_asked(
     client: httpx.Client, caplog: pytest.LogCaptureFixture
 ) -> None:
+    def lines() -> list[str]:
+        return [JsonFormatter().format(record) for record in caplog.records]
+
+    def logged(request: str) -> list[dict[str, object]]:
+        return [line for line in map(json.loads, lines()) if line.get("request_id") == request]
+
     caplog.set_level(logging.INFO, logger="dpseg.serve")
-    ask(client, "red, secretword")
+    asked = ask(client, "red, secretword").headers["x-request-id"]
     client.get("/healthz", headers={"X-Request-Id": "my-own-request"})
-    lines = [JsonFormatter().format(record) for record in caplog.records]
-    first, second = (json.loads(line) for line in lines[-2:])
-    assert (first["route"], first["status"], first["classes"]) == ("/v1/segment", 200, 2)
-    assert second["request_id"] == "my-own-request"
-    assert "secretword" not in "".join(lines)
+    # A request is logged when it has ended, a moment after its answer arrived.
+    wait_for(lambda: bool(logged(asked) and logged("my-own-request")))
+    (line,) = logged(asked)
+    assert (line["route"], line["status"], line["classes"]) == ("/v1/segment", 200, 2)
+    assert "secretword" not in "".join(lines())
 
 
 def test_request_ids_are_taken_or_made(client: httpx.Client) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from serving import HeldRuntime, ask, complaint
+from serving import HeldRuntime, ask, complaint, wait_for
 
 Held = tuple[str, HeldRuntime]
 
@@ -29,13 +29,6 @@ def held(serve: Callable[..., str]) -> Iterator[Callable[..., Held]]:
     yield start
     for runtime in runtimes:
         runtime.go.set()
-
-
-def wait_for(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def waiting(client: httpx.Client) -> dict[str, float]:
