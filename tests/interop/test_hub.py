@@ -28,6 +28,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with running_hub() as (hub, address):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # whoever runs this may have set it
         monkeypatch.setattr(constants, "ENDPOINT", address)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
         template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
