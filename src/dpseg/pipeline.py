@@ -27,6 +27,7 @@ from dpseg.prompts.visual import VisualPromptSource
 from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
 from dpseg.scene import absence_prior, scene_prior
 from dpseg.segmentation import Segmentation
+from dpseg.threads import one_blas_thread
 from dpseg.tiling import (
     LabelArray,
     TilingRules,
@@ -120,6 +121,7 @@ class Pipeline:
         self._unnamed = Unnamed(runtime, bank, cache=cache, rules=unlabelled_rules)
         self._rival_prompts: dict[PromptKind, PromptOntology] = {}
 
+    @one_blas_thread
     def ontology(self, question: Question) -> PromptOntology:
         """Make the prompts of the given classes."""
         vocabulary = question.vocabulary
@@ -156,6 +158,7 @@ class Pipeline:
         rows = [known.vocabulary.names.index(name) for name in rivals]
         return ontology.joined(known.select(rows))
 
+    @one_blas_thread
     def answer(
         self, photo: ImageArray, question: Question, ontology: PromptOntology
     ) -> Segmentation:

@@ -27,6 +27,7 @@ from dpseg.prompts.tune import TunedPrompts
 from dpseg.resample import resize_bilinear
 from dpseg.runtime import FloatArray, ImageArray, ModelInfo, Runtime
 from dpseg.scene import scene_prior
+from dpseg.threads import one_blas_thread
 from dpseg.vocabulary import Vocabulary
 
 #: `"dpseg"` keeps a picture's aspect; `"sed"` does as SED, CAT-Seg and the paper do.
@@ -106,6 +107,7 @@ class ModelAnswers:
             plan = _Plan(one, _with_parts_off(runtime, one), ontology.seen_as(one.prompts))
             self._plans.append(plan)
 
+    @one_blas_thread
     def __call__(self, image: ImageArray) -> list[IntArray]:
         """Answer one picture, H W 3: class indices H W for each configuration."""
         fitted = fit(image, self._runtime.info, self._protocol)

@@ -152,6 +152,8 @@ class OnnxRuntime:
 def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Threads that wait busily for the next graph hold up whatever runs between the graphs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; its warnings speak of its own optimisations
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
