@@ -43,4 +43,5 @@ class _OneBlasThread(ContextDecorator):
                 self._limit.restore_original_limits()
 
 
+#: `with one_blas_thread:`, or a decorator; it may be entered again, and from several threads.
 one_blas_thread = _OneBlasThread()
