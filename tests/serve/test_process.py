@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import pytest
 
 from dpseg import Segmenter
 from dpseg.cli import main
-from serving import ask
+from serving import ask, wait_for
 
 TESTS = Path(__file__).parents[1]
 #: The command itself, with a model that knows colours and takes two seconds a photo.
@@ -89,10 +88,8 @@ def test_a_stop_gives_the_answers_under_way(process: subprocess.Popen[str]) -> N
     client = httpx.Client(base_url=address, timeout=60, headers={"X-Request-Id": "under-way"})
     asking = threading.Thread(target=lambda: answers.append(ask(client)))
     asking.start()
-    deadline = time.monotonic() + 60
-    while httpx.get(f"{address}/v1/progress/under-way").json()["state"] != "running":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    progress = f"{address}/v1/progress/under-way"
+    wait_for(lambda: httpx.get(progress).json()["state"] == "running")
     process.send_signal(signal.SIGTERM)
     asking.join(60)
     assert [answer.status_code for answer in answers] == [200]
