@@ -23,7 +23,8 @@ class LiteConfig(BaseModel):
         widths: channels before the first stage, then after each stage.
         guidance_levels: levels j of the stages, deepest first.
         image_size: long side in pixels of the view that the model likes best.
-        score_threshold: calibrated sigmoid score below which a pixel is unlabelled.
+        score_threshold: calibrated sigmoid score below which a pixel is unlabelled, if a few names
+            are given.
         anchors: names that the text map is fitted on.
     """
 
@@ -64,7 +65,8 @@ class ClipConfig(BaseModel):
         own_prompt_tower: whether the prompt encoder has weights of its own, as after fine-tuning;
             else it is the image tower.
         image_size: long side in pixels of the view that the model likes best.
-        score_threshold: calibrated sigmoid score below which a pixel is unlabelled.
+        score_threshold: calibrated sigmoid score below which a pixel is unlabelled, if a few names
+            are given.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -259,7 +259,7 @@ class Pipeline:
         low = merge_scores(by_view, seen.views, seen.photo_hw, self._tiling)
         places: LabelArray = low.argmax(axis=0).astype(np.int32)  # rivals count as classes here
         if question.unlabelled:
-            places[low.max(axis=0) < self._threshold] = -1
+            places[low.max(axis=0) < self._needed_score(question)] = -1
         return _Scored(prior, by_view, low, places)
 
     def _refine(
@@ -277,9 +277,11 @@ class Pipeline:
         )
 
     def _label(self, seen: _Seen, question: Question, scored: _Scored) -> LabelArray:
+        threshold = self._needed_score(question)
+
         def decide(winner: LabelArray, best: FloatArray, rival: FloatArray) -> LabelArray:
             return leave_unlabelled(
-                winner, best, rival, threshold=self._threshold, margin=self._rules.margin
+                winner, best, rival, threshold=threshold, margin=self._rules.margin
             )
 
         return merge_labels(
@@ -291,7 +293,6 @@ class Pipeline:
             rules=self._tiling,
         )
 
-    @property
-    def _threshold(self) -> float:
-        given = self._rules.threshold
-        return self.runtime.info.score_threshold if given is None else given
+    def _needed_score(self, question: Question) -> float:
+        usual = self.runtime.info.score_threshold
+        return self._rules.needed_score(usual, len(question.vocabulary))

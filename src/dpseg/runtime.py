@@ -114,7 +114,8 @@ class ModelInfo:
         stride: image sides given to `encode_image` are multiples of this.
         levels: guidance levels j, deepest first.
         templates: the M sentence templates, each with one `{}`.
-        score_threshold: calibrated sigmoid score in [0, 1] below which a pixel is unlabelled.
+        score_threshold: calibrated sigmoid score in [0, 1] below which a pixel is unlabelled, if a
+            few names are given; see `UnlabelledRules.needed_score`.
     """
 
     name: str

@@ -276,10 +276,10 @@ class Segmenter:
         Returns:
             The winning class of each pixel, -1 for unlabelled, H W.
         """
-        rules, threshold = self._unlabelled_rules, self.info.score_threshold
+        rules = self._unlabelled_rules
         decide = partial(
             leave_unlabelled,
-            threshold=threshold if rules.threshold is None else rules.threshold,
+            threshold=rules.needed_score(self.info.score_threshold, given),
             margin=rules.margin,
         )
         whole = View(0, 0, *photo_hw, (scores.shape[1], scores.shape[2]))

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import sqrt
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import unit
 from dpseg.prompts.text import encode_classes
 from dpseg.runtime import FloatArray, Runtime
+from dpseg.scene import PRESENT
 from dpseg.tiling import LabelArray
 from dpseg.vocabulary import ClassEntry, Vocabulary, fold
 
@@ -87,7 +89,8 @@ class UnlabelledRules:
         limit: at most this many rivals join the decoder.
         least_share: a rival joins if it wins this share of the places of the plain cost volume.
         margin: a rival beats a given name where its score is higher by more than this.
-        threshold: a given name needs this score; None for the model's own.
+        threshold: a given name needs this score; None for the model's own, which grows with the
+            list of names.
     """
 
     near: float = 0.75
@@ -95,6 +98,25 @@ class UnlabelledRules:
     least_share: float = 0.01
     margin: float = 0.15
     threshold: float | None = None
+
+    def needed_score(self, usual: float, names: int) -> float:
+        """Tell which score a given name needs.
+
+        Args:
+            usual: the model's own threshold, for up to `PRESENT` names, in [0, 1].
+            names: how many are given.
+
+        Returns:
+            The rules' threshold; without one `usual`, its odds raised by the root of `names` to
+            `PRESENT` for longer lists, in [0, 1].
+
+        Source: dpseg choice; the more names, the higher the best of them scores where none belongs
+        (docs/experiments.md, 32).
+        """
+        if self.threshold is not None:
+            return self.threshold
+        raised = usual * sqrt(max(1, names / PRESENT))
+        return raised / (raised + 1 - usual)
 
 
 DEFAULT_UNLABELLED = UnlabelledRules()
