@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import sqrt
 
 import numpy as np
@@ -156,6 +156,9 @@ def unrelated_rivals(entries: Sequence[ClassEntry]) -> list[str]:
     ]
 
 
+_unrelated_rivals = lru_cache(maxsize=64)(unrelated_rivals)  # photo after photo asks the same
+
+
 def pick_rivals(
     image_embedding: FloatArray,
     given: FloatArray,
@@ -218,7 +221,7 @@ class Unnamed:
         Returns:
             Names that are not in the vocabulary, at most as many as the rules allow.
         """
-        names = unrelated_rivals(vocabulary)
+        names = _unrelated_rivals(tuple(vocabulary))
         if not names:
             return []
         vectors = np.stack([self._vectors[name] for name in names])
