@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from dpseg.scene import absence_prior, scene_prior
 from dpseg.segmentation import Segmentation
 from dpseg.threads import one_blas_thread
 from dpseg.tiling import (
+    Decide,
     LabelArray,
     TilingRules,
     View,
@@ -212,6 +214,18 @@ class Pipeline:
             ),
         )
 
+    def decide(self, names: int) -> Decide:
+        """Give the rule that leaves pixels unlabelled.
+
+        Args:
+            names: how many are given.
+
+        Returns:
+            The last word on the labels of some pixels; see `leave_unlabelled`.
+        """
+        threshold = self._needed_score(names)
+        return partial(leave_unlabelled, threshold=threshold, margin=self._rules.margin)
+
     def _look(self, photo: ImageArray) -> _Seen:
         info, photo_hw = self.runtime.info, (photo.shape[0], photo.shape[1])
         views = plan_views(
@@ -259,7 +273,7 @@ class Pipeline:
         low = merge_scores(by_view, seen.views, seen.photo_hw, self._tiling)
         places: LabelArray = low.argmax(axis=0).astype(np.int32)  # rivals count as classes here
         if question.unlabelled:
-            places[low.max(axis=0) < self._needed_score(question)] = -1
+            places[low.max(axis=0) < self._needed_score(len(question.vocabulary))] = -1
         return _Scored(prior, by_view, low, places)
 
     def _refine(
@@ -277,22 +291,15 @@ class Pipeline:
         )
 
     def _label(self, seen: _Seen, question: Question, scored: _Scored) -> LabelArray:
-        threshold = self._needed_score(question)
-
-        def decide(winner: LabelArray, best: FloatArray, rival: FloatArray) -> LabelArray:
-            return leave_unlabelled(
-                winner, best, rival, threshold=threshold, margin=self._rules.margin
-            )
-
+        given = len(question.vocabulary)
         return merge_labels(
             scored.by_view,
             seen.views,
             seen.photo_hw,
-            kept=len(question.vocabulary),
-            decide=decide if question.unlabelled else None,
+            kept=given,
+            decide=self.decide(given) if question.unlabelled else None,
             rules=self._tiling,
         )
 
-    def _needed_score(self, question: Question) -> float:
-        usual = self.runtime.info.score_threshold
-        return self._rules.needed_score(usual, len(question.vocabulary))
+    def _needed_score(self, names: int) -> float:
+        return self._rules.needed_score(self.runtime.info.score_threshold, names)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -27,7 +26,7 @@ from dpseg.prompts.visual import ExemplarSource
 from dpseg.runtime import FloatArray, ModelInfo, Runtime
 from dpseg.segmentation import Segmentation
 from dpseg.tiling import DEFAULT_RULES, LabelArray, TilingRules, View, merge_labels
-from dpseg.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules, leave_unlabelled
+from dpseg.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 if TYPE_CHECKING:
@@ -59,7 +58,6 @@ class Segmenter:
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
         self._name: str | None = None
-        self._unlabelled_rules = unlabelled_rules
         self._pipeline = Pipeline(
             runtime,
             bank,
@@ -276,16 +274,9 @@ class Segmenter:
         Returns:
             The winning class of each pixel, -1 for unlabelled, H W.
         """
-        rules = self._unlabelled_rules
-        decide = partial(
-            leave_unlabelled,
-            threshold=rules.needed_score(self.info.score_threshold, given),
-            margin=rules.margin,
-        )
+        decide = self._pipeline.decide(given) if unlabelled else None
         whole = View(0, 0, *photo_hw, (scores.shape[1], scores.shape[2]))
-        return merge_labels(
-            [scores], [whole], photo_hw, kept=given, decide=decide if unlabelled else None
-        )
+        return merge_labels([scores], [whole], photo_hw, kept=given, decide=decide)
 
 
 def _with_examples(classes: Classes, examples: Examples) -> Vocabulary:

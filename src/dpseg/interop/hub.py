@@ -40,7 +40,7 @@ result.save("out")
 | best size of a photo's long side | {image_size} px |
 | guidance levels | {levels} |
 | sentence templates | {templates} |
-| score below which a pixel is unlabelled, of four names | {threshold:g} |
+| score below which a pixel is unlabelled, with up to four names | {threshold:g} |
 | encoder key | `{key}` |
 
 Files: {files}.
