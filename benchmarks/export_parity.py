@@ -26,17 +26,18 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-import dpseg.torch_runtime
+import dpseg.engines.torch_engine
 from dpseg import Segmenter, Vocabulary
+from dpseg.arrays import ImageArray
+from dpseg.engines.onnx_files import is_exported
+from dpseg.engines.protocol import PromptArrays, Runtime
 from dpseg.evaluate.configuration import STANDARD, chosen
-from dpseg.evaluate.evaluate import Task, evaluate_folder
-from dpseg.export.files import is_exported
+from dpseg.evaluate.folder import Task, evaluate_folder
 from dpseg.export.model import export_model
-from dpseg.photo import load_photo
+from dpseg.factory.load import Engine, load_runtime, model_files
+from dpseg.imaging.photo import load_photo
 from dpseg.prompts.cache import CACHE_VARIABLE, PromptCache
 from dpseg.prompts.ontology import PromptOntology
-from dpseg.runtime import ImageArray, PromptArrays, Runtime
-from dpseg.weights import Engine, load_runtime, model_files
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 EXPORTS = (
@@ -123,13 +124,13 @@ def main() -> None:
         mious = [f"{miou_of(model, engine, root, arguments.limit):.1f}" for root in sets]
         table.add_row(name, *cells, f"{equal:.2f}", f"{largest:.1e}", *mious)
 
-    native = dpseg.torch_runtime._fast_matrix_types
-    dpseg.torch_runtime._fast_matrix_types = contextlib.nullcontext  # type: ignore[assignment]
+    native = dpseg.engines.torch_engine._fast_matrix_types
+    dpseg.engines.torch_engine._fast_matrix_types = contextlib.nullcontext  # type: ignore[assignment]
     expected = labels_of(torch_runtime, bank, photos)
     features = torch_runtime.encode_image(np.zeros((*SIZE_HW, 3), np.uint8))
     logits = torch_runtime.score(features, prompts)
     add("torch, fp32", 0, torch_runtime, arguments.model, "torch")
-    dpseg.torch_runtime._fast_matrix_types = native
+    dpseg.engines.torch_engine._fast_matrix_types = native
     add("torch, as it runs here", 0, torch_runtime, arguments.model, "torch")
     for name in arguments.exports:
         image, text = name.split("/")

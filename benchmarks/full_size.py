@@ -28,9 +28,9 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from dpseg.clip_model import CLASSES_AT_ONCE, ClipModel
-from dpseg.config import PRESETS, ClipConfig
-from dpseg.encoders.lite import FeaturePyramid
+from dpseg.encoders.protocol import FeaturePyramid
+from dpseg.factory.clip import CLASSES_AT_ONCE, ClipModel
+from dpseg.factory.config import PRESETS, ClipConfig
 from dpseg.model.dpseg import Prompts, Switches
 from dpseg.model.rejection import surviving_classes
 

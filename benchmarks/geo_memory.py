@@ -62,7 +62,7 @@ def segment(path: Path, out: Path, *, model: str, windows_only: bool) -> dict[st
     """Segment a map in this process; tell the time and the most memory held."""
     from dpseg import Segmenter
     from dpseg.geo.rules import MapRules
-    from dpseg.geo.segment import segment_map
+    from dpseg.geo.segment_map import segment_map
 
     find = Brightness() if windows_only else Segmenter.from_pretrained(model).prepare(NAMES)
     find(np.zeros((1024, 1024, 3), np.uint8))

@@ -31,8 +31,8 @@ from rich.table import Table
 from skimage import data
 
 from dpseg import Segmenter, Vocabulary
+from dpseg.factory.load import Engine, load_runtime
 from dpseg.prompts.cache import CACHE_VARIABLE
-from dpseg.weights import Engine, load_runtime
 
 THREADS = 2
 PHOTO = np.asarray(Image.fromarray(data.astronaut()).resize((640, 480)))

@@ -20,11 +20,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from dpseg.data.labels import plain_name
+from dpseg.data.plain_names import plain_name
 from dpseg.data.splits import read_split
 from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, chosen
-from dpseg.evaluate.evaluate import Task, evaluate_folder
-from dpseg.evaluate.evaluation import Evaluation, save_json
+from dpseg.evaluate.folder import Task, evaluate_folder
+from dpseg.evaluate.results import Evaluation, save_json
 from dpseg.train.recipe import load_recipe
 
 SETS = ("voc", "coco_things", "coco_panoptic", "stanford", "msrc")

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from dpseg.clip_model import ClipModel
+from dpseg.engines.torch_engine import TorchRuntime
+from dpseg.factory.clip import ClipModel
+from dpseg.factory.importers.sed import import_sed, matching_preset, summary
 from dpseg.model.dpseg import Prompts, Switches
 from dpseg.prompts.text import encode_classes
-from dpseg.torch_runtime import TorchRuntime
 from dpseg.vocabulary import ClassEntry, Vocabulary
-from dpseg.weights.import_sed import import_sed, matching_preset, summary
 
 LIMITS = {"embedding": 1e-4, "logits": 1e-3, "mean": 1e-3}
 

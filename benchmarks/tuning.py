@@ -20,12 +20,12 @@ from rich.console import Console
 from rich.table import Table
 
 from dpseg.data.dataset import LabelledFolder
-from dpseg.data.labels import plain_name
+from dpseg.data.plain_names import plain_name
 from dpseg.data.splits import read_split, unseen_classes
 from dpseg.evaluate.configuration import STANDARD, Configuration, chosen
-from dpseg.evaluate.evaluate import Task, evaluate_folder
-from dpseg.train.tune import TuneSettings, tune_on_folder
-from dpseg.weights import load_runtime
+from dpseg.evaluate.folder import Task, evaluate_folder
+from dpseg.factory.load import load_runtime
+from dpseg.train.prompt_tuning import TuneSettings, tune_on_folder
 
 SETS = ("voc", "coco_things", "coco_panoptic")
 SHOTS = (1, 5, 10)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dpseg import Segmentation, Segmenter
-from dpseg.draw import percent
+from dpseg.imaging.draw import percent
 from dpseg.prompts.examples import pictures_in
 
 HERE = Path(__file__).parent

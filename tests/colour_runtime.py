@@ -11,15 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dpseg.resample import resize_area
-from dpseg.runtime import (
-    FloatArray,
-    ImageArray,
-    ImageFeatures,
-    ModelInfo,
-    PromptArrays,
-    TextEmbedding,
-)
+from dpseg.arrays import FloatArray, ImageArray
+from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
+from dpseg.imaging.resize import resize_area
 
 COLOURS = {
     "red": (220, 30, 30),

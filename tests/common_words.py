@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from colour_runtime import ColourRuntime
-from dpseg.runtime import TextEmbedding
+from dpseg.engines.protocol import TextEmbedding
 
 COLOUR_OF = {"grass": "green", "sky": "blue", "snow": "white"}
 

@@ -38,8 +38,8 @@ def lite_model():
     """The lite model with random weights; tests must leave them as they are."""
     import torch
 
-    from dpseg.config import LiteConfig
-    from dpseg.lite_model import LiteModel
+    from dpseg.factory.config import LiteConfig
+    from dpseg.factory.lite import LiteModel
 
     torch.manual_seed(0)
     model = LiteModel(LiteConfig(anchors=6)).eval().requires_grad_(False)
@@ -55,7 +55,7 @@ def lite_model():
 def clip_config():
     """The settings of a DPSeg on a tiny ConvNeXt with random weights."""
     import sed_reference as tiny
-    from dpseg.config import ClipConfig
+    from dpseg.factory.config import ClipConfig
 
     return ClipConfig(
         name="dpseg-tiny",

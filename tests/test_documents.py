@@ -33,26 +33,26 @@ from PIL import Image
 import dpseg.batch.folder
 import dpseg.batch.ray
 import dpseg.export.model
+import dpseg.factory.load
 import dpseg.prompts.diffusion
 import dpseg.serve.server
-import dpseg.train.clip
-import dpseg.train.lite
-import dpseg.weights
+import dpseg.train.clip.run
+import dpseg.train.lite.run
 from colour_runtime import paint
 from common_words import CommonWords
 from dpseg.batch.folder import run_local
 from dpseg.batch.job import Job
 from dpseg.batch.work import Outcome, Task
 from dpseg.cli import main
-from dpseg.config import PRESETS, ClipConfig, LiteConfig
-from dpseg.data.specs import SPECS
+from dpseg.data.archives import SPECS
 from dpseg.encoders.minilm import EMBEDDING_DIM
+from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import CheckpointError
-from dpseg.lite_model import LiteModel
+from dpseg.factory.config import PRESETS, ClipConfig, LiteConfig
+from dpseg.factory.lite import LiteModel
 from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.serve import ServeSettings
-from dpseg.torch_runtime import TorchRuntime
 from dpseg.video.streams import VideoOut
 from dpseg.vocabulary import Vocabulary
 from geo.maps import colour_map, write_map
@@ -119,13 +119,13 @@ def place(
         monkeypatch.setitem(PRESETS, config.name, config)
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    load_runtime = dpseg.weights.load_runtime
+    load_runtime = dpseg.factory.load.load_runtime
 
     def load(name: str, **_: str) -> object:
         known = name in PRESETS or name.startswith("runs/")
         return (CommonWords(), None) if known else load_runtime(name)
 
-    monkeypatch.setattr(dpseg.weights, "load_runtime", load)
+    monkeypatch.setattr(dpseg.factory.load, "load_runtime", load)
     monkeypatch.setattr(dpseg.export.model, "export_model", lambda model, out, **_: [])
     monkeypatch.setattr(dpseg.serve.server, "run", SERVERS.start)
     monkeypatch.setattr(dpseg.prompts.diffusion, "make_pictures", drawn_without_diffusion)
@@ -179,7 +179,10 @@ def write_clip(path: Path) -> None:
 def run_dpseg(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
     use_one_process(monkeypatch)
     trained: list[Path] = []
-    for module, function in ((dpseg.train.lite, "train_lite"), (dpseg.train.clip, "train_clip")):
+    for module, function in (
+        (dpseg.train.lite.run, "train_lite"),
+        (dpseg.train.clip.run, "train_clip"),
+    ):
         monkeypatch.setattr(module, function, lambda recipe, data, out, start: trained.append(out))
     if arguments[0] in ON_TORCH or "--tuned" in arguments:
         use_random_model(monkeypatch)
@@ -263,7 +266,7 @@ def use_random_model(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.nn.init.normal_(model.text_map.coefficients)
     runtime = TorchRuntime(model, text_tower=Words())  # type: ignore[arg-type]
     bank = bank_of(runtime)
-    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda _, **__: (runtime, bank))
+    monkeypatch.setattr(dpseg.factory.load, "load_runtime", lambda _, **__: (runtime, bank))
 
 
 def bank_of(runtime: TorchRuntime) -> PromptBank:
@@ -316,4 +319,4 @@ def test_links_between_documents_hold() -> None:
 
 def test_names_of_unknown_models_stay_errors(place: Path) -> None:
     with pytest.raises(CheckpointError):
-        dpseg.weights.load_runtime("no-such-model")
+        dpseg.factory.load.load_runtime("no-such-model")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from dpseg.engines.protocol import PromptArrays
 from dpseg.explain import Evidence, explain_pixel
-from dpseg.runtime import PromptArrays
-from dpseg.tiling import plan_views
+from dpseg.imaging.tiling import plan_views
 
 AXES = np.eye(4, dtype=np.float32)
 

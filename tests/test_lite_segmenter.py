@@ -8,8 +8,8 @@ import skimage.data
 import torch
 
 from dpseg import CheckpointError, Segmenter
-from dpseg.config import LiteConfig
-from dpseg.lite_model import LiteModel, save_lite
+from dpseg.factory.config import LiteConfig
+from dpseg.factory.lite import LiteModel, save_lite
 
 
 @pytest.fixture(scope="module")

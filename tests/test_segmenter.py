@@ -8,12 +8,12 @@ import pytest
 from colour_runtime import COLOURS, ColourRuntime
 from common_words import CommonWords
 from dpseg.errors import ImageError, PromptError, VocabularyError
+from dpseg.imaging.tiling import TilingRules
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.pooling import pool_regions
 from dpseg.segmenter import Segmenter
-from dpseg.tiling import TilingRules
 from dpseg.vocabulary import ClassEntry
 
 

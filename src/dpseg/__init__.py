@@ -14,10 +14,10 @@ from dpseg.errors import (
     ShapeError,
     VocabularyError,
 )
+from dpseg.imaging.tiling import TilingRules
+from dpseg.inference.distractors import UnlabelledRules
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
-from dpseg.tiling import TilingRules
-from dpseg.unlabelled import UnlabelledRules
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 __all__ = [

@@ -71,8 +71,8 @@ def models(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False,
 ) -> None:
     """List the models that `segment --model` knows by name."""
-    from dpseg.config import PRESETS
-    from dpseg.weights import model_files
+    from dpseg.factory.config import PRESETS
+    from dpseg.factory.load import model_files
 
     records = []
     for name in PRESETS:

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpseg.arrays import FloatArray
+from dpseg.engines.protocol import PromptArrays
+from dpseg.imaging.tiling import View, view_weights
 from dpseg.prompts.pooling import unit
-from dpseg.runtime import FloatArray, PromptArrays
-from dpseg.tiling import View, view_weights
 
 
 @dataclass(frozen=True, slots=True)

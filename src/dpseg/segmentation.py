@@ -18,13 +18,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dpseg.draw import overlay as draw_overlay
+from dpseg.arrays import BoolArray, FloatArray, ImageArray, LabelArray
 from dpseg.errors import DataError, require_extra
 from dpseg.explain import Evidence, Explanation, explain_pixel
 from dpseg.files import replacing, write_text
-from dpseg.label_picture import to_picture
-from dpseg.runtime import BoolArray, FloatArray, ImageArray
-from dpseg.tiling import LabelArray
+from dpseg.imaging.draw import overlay as draw_overlay
+from dpseg.imaging.label_image import to_picture
 
 #: Closed rings of x, y corners: the outline first, then the holes; each N 2.
 Polygon = list[FloatArray]

@@ -12,25 +12,26 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+from dpseg.arrays import FloatArray, LabelArray
+from dpseg.engines.protocol import ModelInfo, Runtime
 from dpseg.errors import CheckpointError, PromptError
-from dpseg.finder import Finder
-from dpseg.photo import PhotoLike
-from dpseg.pipeline import EncodedExamples, Pipeline, Question
+from dpseg.imaging.photo import PhotoLike
+from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels
+from dpseg.inference.distractors import DEFAULT_UNLABELLED, UnlabelledRules
+from dpseg.inference.finder import Finder
+from dpseg.inference.predictor import EncodedExamples, Pipeline, Question
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike
 from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
-from dpseg.prompts.tune import TunedPrompts
+from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
-from dpseg.runtime import FloatArray, ModelInfo, Runtime
 from dpseg.segmentation import Segmentation
-from dpseg.tiling import DEFAULT_RULES, LabelArray, TilingRules, View, merge_labels
-from dpseg.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 if TYPE_CHECKING:
-    from dpseg.weights import Engine
+    from dpseg.factory.load import Engine
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]]"
@@ -90,8 +91,8 @@ class Segmenter:
             CheckpointError: there are no such weights, or they are damaged.
             MissingExtraError: the model needs an extra that is not installed.
         """
-        from dpseg.interop.hub import resolve
-        from dpseg.weights import load_runtime
+        from dpseg.factory.hub import resolve
+        from dpseg.factory.load import load_runtime
 
         name = resolve(os.fspath(name_or_folder), revision=revision)
         runtime, bank = load_runtime(name, engine=engine)
@@ -116,8 +117,8 @@ class Segmenter:
             CheckpointError: this segmenter was not loaded from files.
             DataError: the folder cannot be written.
         """
-        from dpseg.interop.hub import save_model
-        from dpseg.weights import model_files
+        from dpseg.factory.hub import save_model
+        from dpseg.factory.load import model_files
 
         files = model_files(self._name) if self._name else []
         if not files:
@@ -139,7 +140,7 @@ class Segmenter:
             MissingExtraError: huggingface_hub is not installed.
             CheckpointError: the hub refuses it, or this segmenter was not loaded from files.
         """
-        from dpseg.interop.hub import upload
+        from dpseg.factory.hub import upload
 
         with tempfile.TemporaryDirectory() as folder:
             self.save_pretrained(folder, notes=notes, source=name)

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from dpseg.cli import main
-from dpseg.config import PRESETS
-from dpseg.weights import load_runtime
+from dpseg.factory.config import PRESETS
+from dpseg.factory.load import load_runtime
 from sed_reference import tiny_checkpoint
 
 

@@ -11,10 +11,10 @@ from PIL import Image
 from pycocotools import mask as run_lengths
 from scipy.io import savemat
 
+from dpseg.data.archives import SPECS, spec_of
 from dpseg.data.dataset import BACKGROUND, UNLABELLED, LabelledFolder
-from dpseg.data.labels import is_background
+from dpseg.data.plain_names import is_background
 from dpseg.data.prepare import prepare, verify
-from dpseg.data.specs import SPECS, spec_of
 from dpseg.errors import DataError
 from dpseg.vocabulary import Vocabulary
 

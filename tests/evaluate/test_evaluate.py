@@ -9,16 +9,16 @@ import torch
 from torch.nn.functional import interpolate
 
 from colour_runtime import COLOURS, ColourRuntime, paint
+from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import DataError, ShapeError
 from dpseg.evaluate.answers import ModelAnswers, fit
 from dpseg.evaluate.configuration import STANDARD, Configuration
-from dpseg.evaluate.evaluation import Counted, Evaluation, count_pictures, save_json
 from dpseg.evaluate.report import markdown, markdown_rows, markdown_summary, save_html
+from dpseg.evaluate.results import Counted, Evaluation, count_pictures, save_json
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.pooling import pool_regions
 from dpseg.prompts.visual import CropSource
-from dpseg.runtime import ModelInfo
 from dpseg.vocabulary import Vocabulary
 
 NAMES = ["red", "blue", "zorblax"]  # a zorblax is green; only pictures tell

@@ -8,18 +8,18 @@ import pytest
 import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
-import dpseg.weights
+import dpseg.factory.load
 from colour_runtime import ColourRuntime, paint
 from dpseg.cli import main
-from dpseg.config import LiteConfig
 from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import DataError
 from dpseg.evaluate.configuration import Configuration
-from dpseg.evaluate.evaluate import Task, evaluate_folder
-from dpseg.lite_model import LiteModel, save_lite
+from dpseg.evaluate.folder import Task, evaluate_folder
+from dpseg.factory.config import LiteConfig
+from dpseg.factory.lite import LiteModel, save_lite
+from dpseg.imaging.resize import resize_bilinear
 from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.text import encode_classes
-from dpseg.resample import resize_bilinear
 from labelled_folder import write_folder
 
 CLASSES = {0: "background", 1: "red", 2: "blue", 3: "zorblax"}  # a zorblax is green
@@ -39,7 +39,9 @@ def photo(shift):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda model, **_: (ColourRuntime(), None))
+    monkeypatch.setattr(
+        dpseg.factory.load, "load_runtime", lambda model, **_: (ColourRuntime(), None)
+    )
     root = tmp_path / "colours"
     write_folder(root, CLASSES, {f"t{n}": photo(n) for n in range(6)}, "train")
     return write_folder(root, CLASSES, {f"v{n}": photo(2 * n) for n in range(5)}, "val")

@@ -5,17 +5,17 @@ import pytest
 import torch
 from skimage import data
 
-from dpseg.config import LiteConfig
+from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.evaluate.ablate import ablations, configurations_of
 from dpseg.evaluate.answers import ModelAnswers
 from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, Configuration
-from dpseg.evaluate.evaluation import count_pictures
-from dpseg.lite_model import LiteModel
+from dpseg.evaluate.results import count_pictures
+from dpseg.factory.config import LiteConfig
+from dpseg.factory.lite import LiteModel
 from dpseg.prompts.bank import build_bank
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.pooling import unit
 from dpseg.prompts.visual import CropSource, ExemplarSource
-from dpseg.torch_runtime import TorchRuntime
 from dpseg.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary.of("cat, wall|stone wall, cup")

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from dpseg.cli import main
-from dpseg.config import LiteConfig
-from dpseg.lite_model import LiteModel, save_lite
-from dpseg.weights import MODEL_FILE
+from dpseg.factory.config import LiteConfig
+from dpseg.factory.lite import LiteModel, save_lite
+from dpseg.factory.load import MODEL_FILE
 
 
 def run_export(*arguments):

@@ -10,13 +10,13 @@ import sys
 import numpy as np
 import pytest
 
+from dpseg.engines.onnx_engine import OnnxRuntime
+from dpseg.engines.onnx_files import IMAGE_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE, TOKENIZER_FILE
+from dpseg.engines.protocol import ImageFeatures, PromptArrays
+from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import CheckpointError, MissingExtraError, ShapeError
-from dpseg.export.files import IMAGE_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE, TOKENIZER_FILE
 from dpseg.export.model import export_model
-from dpseg.export.runtime import OnnxRuntime
-from dpseg.runtime import ImageFeatures, PromptArrays
-from dpseg.torch_runtime import TorchRuntime
-from dpseg.weights import load_runtime
+from dpseg.factory.load import load_runtime
 
 SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
 
@@ -25,7 +25,7 @@ SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
 def torch_runtime(trained_folder):
     """The torch engine in single precision, on every processor."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("dpseg.torch_runtime._fast_matrix_types", contextlib.nullcontext)
+        monkeypatch.setattr("dpseg.engines.torch_engine._fast_matrix_types", contextlib.nullcontext)
         runtime, _ = load_runtime(trained_folder)
         assert isinstance(runtime, TorchRuntime)
         yield runtime

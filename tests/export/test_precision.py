@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import pytest
 
+from dpseg.engines.onnx_engine import OnnxRuntime
+from dpseg.engines.onnx_files import IMAGE_FILE, TEXT_FILE
 from dpseg.errors import ImageError
-from dpseg.export.files import IMAGE_FILE, TEXT_FILE
 from dpseg.export.model import export_model
 from dpseg.export.precision import quantise_pictures, quantise_sentences, store_weights
-from dpseg.export.runtime import OnnxRuntime
 
 WORDS = ["zebra", "horse", "traffic light", "a photo of a sky", "double-decker bus"]
 

@@ -7,11 +7,11 @@ import onnx
 import pytest
 import torch
 
+from dpseg.engines.onnx_engine import OnnxRuntime
+from dpseg.engines.onnx_files import IMAGE_FILE, MODEL_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE
 from dpseg.errors import CheckpointError
-from dpseg.export.files import IMAGE_FILE, MODEL_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE
-from dpseg.export.runtime import OnnxRuntime
 from dpseg.export.shared import share_weights
-from dpseg.lite_model import load_lite, save_lite
+from dpseg.factory.lite import load_lite, save_lite
 
 GRAPHS = (IMAGE_FILE, SCORE_FILE, TEXT_FILE)
 

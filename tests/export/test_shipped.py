@@ -10,11 +10,11 @@ import pytest
 from skimage import data
 
 from dpseg import Segmenter, Vocabulary
-from dpseg.export.runtime import OnnxRuntime
+from dpseg.engines.onnx_engine import OnnxRuntime
+from dpseg.engines.torch_engine import TorchRuntime
+from dpseg.factory.load import load_runtime, model_files
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.ontology import PromptOntology
-from dpseg.torch_runtime import TorchRuntime
-from dpseg.weights import load_runtime, model_files
 
 NAMES = Vocabulary.load("voc20")
 
@@ -23,7 +23,7 @@ NAMES = Vocabulary.load("voc20")
 def engines():
     """The shipped model on onnxruntime and, in single precision, on torch; its bank."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("dpseg.torch_runtime._fast_matrix_types", contextlib.nullcontext)
+        monkeypatch.setattr("dpseg.engines.torch_engine._fast_matrix_types", contextlib.nullcontext)
         onnx, bank = load_runtime("dpseg-lite", engine="onnx")
         torch, _ = load_runtime("dpseg-lite", engine="torch")
         yield onnx, torch, bank

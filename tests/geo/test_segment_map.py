@@ -13,10 +13,10 @@ from rasterio.warp import transform_geom
 
 from colour_runtime import ColourRuntime
 from dpseg import DataError, ImageError, Segmenter
-from dpseg.finder import Finder
 from dpseg.geo.polygons import write_polygons
 from dpseg.geo.rules import MapRules
-from dpseg.geo.segment import plan_squares, segment_map
+from dpseg.geo.segment_map import plan_squares, segment_map
+from dpseg.inference.finder import Finder
 from geo.maps import PLACE, UTM, colour_map, write_map
 
 

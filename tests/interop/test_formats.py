@@ -10,11 +10,11 @@ from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from dpseg import DataError
+from dpseg.imaging.label_image import read_label_picture, to_indices, to_labels, to_picture
 from dpseg.interop.coco import read_coco, write_coco
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import load_result, results_in
 from dpseg.interop.yolo import read_yolo, write_yolo
-from dpseg.label_picture import read_label_picture, to_indices, to_labels, to_picture
 from dpseg.segmentation import Segmentation, trace_outlines
 from interop.conftest import CLASSES, ragged_labels
 

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dpseg.factory.importers.sed import import_sed
 from dpseg.model.dpseg import Prompts, Switches
 from dpseg.model.sed import ClassTransformer
-from dpseg.weights.import_sed import import_sed
 from sed_reference import LEVEL_CHANNELS, TEMPLATES, Reference, tiny_checkpoint
 
 CLASSES, D = 6, 16

@@ -5,11 +5,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from colour_runtime import COLOURS, paint
+from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import PromptError
 from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.pooling import unit
 from dpseg.prompts.visual import ExemplarSource
-from dpseg.runtime import VisualEmbedding
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 

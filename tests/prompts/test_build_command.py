@@ -5,7 +5,7 @@ import sys
 import pytest
 from PIL import Image
 
-import dpseg.weights
+import dpseg.factory.load
 from colour_runtime import COLOURS, ColourRuntime, paint
 from dpseg.cli import main
 from dpseg.prompts.bank import PromptBank
@@ -14,7 +14,9 @@ from dpseg.prompts.bank import PromptBank
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda model, **_: (ColourRuntime(), None))
+    monkeypatch.setattr(
+        dpseg.factory.load, "load_runtime", lambda model, **_: (ColourRuntime(), None)
+    )
     monkeypatch.chdir(tmp_path)
 
     def command(*arguments):

@@ -20,7 +20,7 @@ from dpseg.prompts.diffusion import (
     plan,
 )
 from dpseg.vocabulary import Vocabulary
-from interop.hub_server import running_hub
+from factory.hub_server import running_hub
 
 NAMES = Vocabulary.of("red car|auto, ../odd name, sky")
 TEMPLATES = ("a photo of {}", "the {}")

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from colour_runtime import COLOURS, DIMENSION, ColourRuntime, paint
+from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import PromptError, ShapeError, VocabularyError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.embedding import match_tokens, spread, stack_rows, take_rows
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.pooling import pool_regions, unit
-from dpseg.runtime import VisualEmbedding
 from dpseg.vocabulary import Vocabulary
 
 RED, BLUE, GREEN = (list(COLOURS).index(name) for name in ("red", "blue", "green"))

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from sklearn.cluster import KMeans
 
+from dpseg.engines.protocol import ImageFeatures
 from dpseg.errors import PromptError, ShapeError
 from dpseg.prompts.pooling import cluster_places, pool_regions, unit
-from dpseg.runtime import ImageFeatures
 
 
 @pytest.fixture

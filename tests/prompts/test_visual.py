@@ -11,7 +11,7 @@ from colour_runtime import COLOURS, paint
 from dpseg.errors import PromptError
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import load_example, load_mask, pictures_in
-from dpseg.prompts.find import centre_prior, find_object
+from dpseg.prompts.localize import centre_prior, find_object
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.vocabulary import ClassEntry, Vocabulary
 

@@ -17,7 +17,7 @@ from pycocotools import mask as coco
 
 from colour_runtime import paint
 from dpseg import Segmenter
-from dpseg.draw import palette
+from dpseg.imaging.draw import palette
 from dpseg.serve.logs import JsonFormatter
 from dpseg.vocabulary import builtin_names
 from serving import PHOTO, ask, complaint, png, wait_for

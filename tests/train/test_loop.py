@@ -14,8 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from dpseg.errors import CheckpointError
+from dpseg.train.checkpoint import CHECKPOINT
 from dpseg.train.loop import LoopSettings, run_stage
-from dpseg.train.state import CHECKPOINT
 
 SETTINGS = LoopSettings(
     steps=30, warmup=5, weight_decay=0.1, average=0.8, checkpoint_every=10, log_every=5

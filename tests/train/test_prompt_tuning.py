@@ -6,19 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-import dpseg.weights
+import dpseg.factory.load
 from colour_runtime import ColourRuntime
 from dpseg.cli import main
-from dpseg.config import LiteConfig
 from dpseg.data.dataset import LabelledFolder
+from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import DataError
-from dpseg.lite_model import LiteModel
+from dpseg.factory.config import LiteConfig
+from dpseg.factory.lite import LiteModel
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.regions import fit_picture
-from dpseg.prompts.tune import TunedPrompts
+from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
-from dpseg.torch_runtime import TorchRuntime
-from dpseg.train.tune import TuneSettings, tune_on_folder, tune_prompts
+from dpseg.train.prompt_tuning import TuneSettings, tune_on_folder, tune_prompts
 from dpseg.vocabulary import Vocabulary
 from labelled_folder import halves, write_folder
 
@@ -130,7 +130,7 @@ def test_a_class_in_no_picture_cannot_be_tuned(lite, samples):
 
 def test_the_command_writes_a_file(lite, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(dpseg.weights, "load_runtime", lambda model, **_: (lite, None))
+    monkeypatch.setattr(dpseg.factory.load, "load_runtime", lambda model, **_: (lite, None))
     out = tmp_path / "sky.safetensors"
     arguments = ["tune", folder, "--name", "sky", "--steps", 2, "--shots", 1, "--out", out]
     monkeypatch.setattr(sys, "argv", ["dpseg", *map(str, arguments)])

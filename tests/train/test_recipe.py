@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dpseg.config import PRESETS
 from dpseg.errors import DataError
+from dpseg.factory.config import PRESETS
 from dpseg.train.recipe import load_recipe
 from dpseg.vocabulary import builtin_names
 

@@ -11,7 +11,7 @@ import pytest
 
 from colour_runtime import ColourRuntime, paint
 from dpseg import DataError, ImageError, Segmenter
-from dpseg.video.segment import segment_video
+from dpseg.video.segment_video import segment_video
 from dpseg.video.smooth import Smoother
 from dpseg.video.streams import VideoOut, open_video, read_label_video
 

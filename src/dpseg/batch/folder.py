@@ -20,7 +20,7 @@ from pathlib import Path
 from dpseg.batch.job import Job
 from dpseg.batch.work import Outcome, Progress, Task, Worker, load_model
 from dpseg.errors import ImageError
-from dpseg.photo import SUFFIXES
+from dpseg.imaging.photo import SUFFIXES
 from dpseg.segmenter import Segmenter
 
 #: Files that wait at each process, so that none stands idle.

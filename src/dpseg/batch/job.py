@@ -16,8 +16,8 @@ from typing import Any
 from dpseg import __version__
 from dpseg.errors import ImageError, PromptError
 from dpseg.files import hash_file
-from dpseg.finder import Finder
 from dpseg.geo.rules import MapRules
+from dpseg.inference.finder import Finder
 from dpseg.prompts.cache import hash_arrays
 from dpseg.prompts.examples import PictureLike, load_example
 from dpseg.prompts.ontology import PromptKind
@@ -78,8 +78,8 @@ class Job:
             CheckpointError: there is no such model.
             PromptError: an example picture or the tuned prompts cannot be read.
         """
-        from dpseg.interop.hub import resolve
-        from dpseg.weights import model_files
+        from dpseg.factory.hub import resolve
+        from dpseg.factory.load import model_files
 
         model = resolve(self.model)
         parts: list[Any] = [

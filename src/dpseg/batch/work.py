@@ -16,11 +16,11 @@ from pathlib import Path
 from dpseg.batch.job import Job
 from dpseg.errors import DPSegError, ImageError, MissingExtraError
 from dpseg.files import hash_file
-from dpseg.finder import Finder
 from dpseg.geo.raster import is_map
-from dpseg.geo.segment import segment_map
+from dpseg.geo.segment_map import segment_map
+from dpseg.inference.finder import Finder
 from dpseg.segmenter import Segmenter
-from dpseg.video.segment import segment_video
+from dpseg.video.segment_video import segment_video
 from dpseg.video.streams import is_video
 
 RESULT_FILE = "result.json"

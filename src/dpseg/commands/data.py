@@ -26,8 +26,8 @@ def prepare(
     workers: Annotated[int, typer.Option(min=1, help="Photos in work at once.")] = 4,
 ) -> None:
     """Write a set as a folder of photos and label pictures that every other command reads."""
+    from dpseg.data.archives import spec_of
     from dpseg.data.prepare import prepare as prepare_set
-    from dpseg.data.specs import spec_of
 
     splits = split or ["train", "val"]
     for done in prepare_set(

@@ -54,7 +54,7 @@ def evaluate(
     import json
 
     from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, WITH_TUNED, chosen
-    from dpseg.evaluate.evaluate import Task, evaluate_folder
+    from dpseg.evaluate.folder import Task, evaluate_folder
     from dpseg.evaluate.report import markdown, save_report
 
     rows = [*STANDARD, *(WITH_EXAMPLES if examples else ()), *(WITH_TUNED if tuned else ())]
@@ -97,9 +97,9 @@ def ablate(
 ) -> None:
     """Print the paper's ablation tables: the same model with one part changed in each row."""
     from dpseg.evaluate.ablate import ablation_markdown, ablations, choose, configurations_of
-    from dpseg.evaluate.evaluate import Task, evaluate_folder
+    from dpseg.evaluate.folder import Task, evaluate_folder
     from dpseg.evaluate.report import save_report
-    from dpseg.weights import load_runtime
+    from dpseg.factory.load import load_runtime
 
     tables = choose(ablations(load_runtime(model)[0].info), table or [])
     evaluations = [

@@ -22,7 +22,7 @@ def import_sed(
     require_extra("torch", "clip")
     from rich.console import Console
 
-    from dpseg.weights import import_sed as sed
+    from dpseg.factory.importers import sed
 
     with Console(stderr=True).status(f"Importing {checkpoint} ..."):
         state = sed.read_sed(checkpoint)

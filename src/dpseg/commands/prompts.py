@@ -48,13 +48,13 @@ def build(
     A run that was stopped goes on: pictures and embeddings that are there are used.
     """
     from dpseg.commands.common import given_vocabulary
+    from dpseg.factory.load import load_runtime
     from dpseg.prompts.bank import build_bank
     from dpseg.prompts.cache import PromptCache
     from dpseg.prompts.diffusion import DiffusionSettings, make_pictures
     from dpseg.prompts.examples import PictureLike, pictures_in
     from dpseg.prompts.visual import ExemplarSource
     from dpseg.vocabulary import Vocabulary
-    from dpseg.weights import load_runtime
 
     given = given_vocabulary(classes, vocabulary)
     shown: dict[str, list[PictureLike]]

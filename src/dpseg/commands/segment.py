@@ -191,7 +191,7 @@ def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Numb
 
 
 def _as_line(outcome: Outcome) -> str:
-    from dpseg.draw import percent
+    from dpseg.imaging.draw import percent
 
     result = _result(outcome)
     areas = sorted(result["classes"], key=lambda entry: -float(entry["area"]))

@@ -23,12 +23,13 @@ def train(
     Recipes of CLIP models also run in several processes: `torchrun -m -- dpseg train ...`.
     """
     require_extra("torch", "train")
-    from dpseg.train import clip, lite
+    from dpseg.train.clip.run import train_clip
+    from dpseg.train.lite.run import train_lite
     from dpseg.train.recipe import ClipRecipe, load_recipe
 
     settings = load_recipe(recipe)
     if isinstance(settings, ClipRecipe):
-        clip.train_clip(settings, data, out, start=start)
+        train_clip(settings, data, out, start=start)
     else:
-        lite.train_lite(settings, data, out, start=start)
+        train_lite(settings, data, out, start=start)
     typer.echo(f"The model is in {out}")

@@ -26,8 +26,8 @@ def tune(
     """Tune the prompts of classes on labelled pictures; `segment --tuned` reads the file."""
     require_extra("torch", "torch")
     from dpseg.data.dataset import LabelledFolder
-    from dpseg.train.tune import TuneSettings, tune_on_folder
-    from dpseg.weights import load_runtime
+    from dpseg.factory.load import load_runtime
+    from dpseg.train.prompt_tuning import TuneSettings, tune_on_folder
 
     data = LabelledFolder(folder, split)
     runtime, bank = load_runtime(model, engine="torch")

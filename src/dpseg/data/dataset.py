@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dpseg.data.labels import (
+from dpseg.arrays import LabelArray
+from dpseg.data.plain_names import (
     IGNORE_INDEX,
     is_background,
     is_ignored,
@@ -30,8 +31,6 @@ UNLABELLED = -1
 BACKGROUND = -2
 IGNORED_16_BIT = 2**16 - 1
 MIN_AREA = 0.005  # of a photo; a smaller region does not show what its class looks like
-
-LabelArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)

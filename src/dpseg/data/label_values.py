@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dpseg.data.dataset import UNLABELLED, LabelArray
+from dpseg.arrays import LabelArray
+from dpseg.data.dataset import UNLABELLED
 from dpseg.errors import DataError, require_extra
 
 UNKNOWN = -2  # a label value that the set's encoding does not have

@@ -17,11 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dpseg.arrays import BoolArray, IntArray
 from dpseg.data.dataset import BACKGROUND, UNLABELLED, LabelledFolder, Sample
 from dpseg.errors import DataError
-
-BoolArray = npt.NDArray[np.bool_]
-IntArray = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)

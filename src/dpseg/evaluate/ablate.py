@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import DataError
 from dpseg.evaluate.configuration import Configuration
-from dpseg.evaluate.evaluation import Evaluation
 from dpseg.evaluate.report import markdown_rows
-from dpseg.runtime import ModelInfo
+from dpseg.evaluate.results import Evaluation
 
 WHOLE = Configuration("everything on")
 

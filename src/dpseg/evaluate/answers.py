@@ -14,20 +14,20 @@ from typing import Literal, TypeAlias
 import numpy as np
 from PIL import Image
 
+from dpseg.arrays import FloatArray, ImageArray, IntArray
+from dpseg.engines.blas_threads import one_blas_thread
+from dpseg.engines.protocol import ModelInfo, Runtime
 from dpseg.errors import DataError
+from dpseg.evaluate.accumulators import decide
 from dpseg.evaluate.configuration import Configuration, SwitchableRuntime
-from dpseg.evaluate.confusion import IntArray
-from dpseg.evaluate.tally import decide
+from dpseg.imaging.resize import resize_bilinear
+from dpseg.inference.class_prior import scene_prior
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.ontology import Examples, PromptOntology
 from dpseg.prompts.refine import RefineSettings, refine_rounds, sigmoid
 from dpseg.prompts.regions import fit_picture
-from dpseg.prompts.tune import TunedPrompts
-from dpseg.resample import resize_bilinear
-from dpseg.runtime import FloatArray, ImageArray, ModelInfo, Runtime
-from dpseg.scene import scene_prior
-from dpseg.threads import one_blas_thread
+from dpseg.prompts.tuned import TunedPrompts
 from dpseg.vocabulary import Vocabulary
 
 #: `"dpseg"` keeps a picture's aspect; `"sed"` does as SED, CAT-Seg and the paper do.

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
+from dpseg.engines.protocol import Runtime
 from dpseg.errors import DataError
 from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
-from dpseg.runtime import Runtime
 
 Joined: TypeAlias = Literal["average", "average_cost", "concatenate"]
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dpseg.arrays import CountArray, IntArray
 from dpseg.errors import DataError, ShapeError
-
-IntArray = npt.NDArray[np.integer]
-CountArray = npt.NDArray[np.int64]
 
 
 def confusion_matrix(

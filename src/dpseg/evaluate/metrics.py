@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dpseg.evaluate.confusion import CountArray
+from dpseg.arrays import CountArray
 
 DoubleArray = npt.NDArray[np.float64]
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from dpseg.arrays import CountArray, IntArray
 from dpseg.errors import require_extra
-from dpseg.evaluate.confusion import CountArray, IntArray, labelled
+from dpseg.evaluate.confusion import labelled
 from dpseg.evaluate.metrics import DoubleArray, iou_of_counts, mean_of
 
 SIZE_NAMES = ("small", "medium", "large")

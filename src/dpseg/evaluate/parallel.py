@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dpseg.errors import DataError
-from dpseg.evaluate.evaluation import Answers, Counted, Sample, count_pictures
+from dpseg.evaluate.results import Answers, Counted, Sample, count_pictures
 
 BATCH = 4  # pictures that a process takes at a time
 THREADS = "OMP_NUM_THREADS"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
-from dpseg.draw import overlay
+from dpseg.arrays import IntArray
 from dpseg.errors import DataError
-from dpseg.evaluate.confusion import IntArray
-from dpseg.evaluate.evaluation import Answer, Evaluation, save_json
 from dpseg.evaluate.metrics import class_iou
+from dpseg.evaluate.results import Answer, Evaluation, save_json
 from dpseg.files import write_text
+from dpseg.imaging.draw import overlay
 
 #: Figure to column heading, in the order of the columns.
 COLUMNS = {

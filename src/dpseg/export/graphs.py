@@ -2,7 +2,7 @@
 
 Three graphs make a model: image → features, sentences → text prompts, features and prompts →
 scores. Photos and prompt pictures share the first. Names of inputs and outputs are those of
-`dpseg.runtime`, with a level's number behind an underscore.
+`dpseg.engines.protocol`, with a level's number behind an underscore.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim
 
+from dpseg.encoders.kernel_projection import TextMap
 from dpseg.encoders.lite import LEVEL_CHANNELS, STRIDE, LiteImageTower
 from dpseg.encoders.minilm import MiniLMNetwork, unit_embeddings
-from dpseg.encoders.text_map import TextMap
-from dpseg.export.files import names_of
-from dpseg.lite_model import LiteModel
+from dpseg.engines.onnx_files import names_of
+from dpseg.factory.lite import LiteModel
 from dpseg.model.dpseg import DPSeg, Prompts, Switches
 
 #: Sizes of the inputs that a graph is traced with; all of them stay free in the graph.

@@ -9,12 +9,13 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dpseg.arrays import ImageArray
+from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import CheckpointError, ImageError, require_extra
+from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_runtime, model_files
 from dpseg.files import replacing
-from dpseg.photo import SUFFIXES, load_photo
-from dpseg.runtime import ImageArray, ModelInfo
-from dpseg.tiling import cut_views, plan_views
-from dpseg.weights import BANK_FILE, MODEL_FILE, load_runtime, model_files
+from dpseg.imaging.photo import SUFFIXES, load_photo
+from dpseg.imaging.tiling import cut_views, plan_views
 
 if TYPE_CHECKING:
     from dpseg.export.precision import Precision
@@ -51,9 +52,9 @@ def export_model(
     for module in ("torch", "onnx", "onnxscript"):
         require_extra(module, "onnx")
     from dpseg.encoders.minilm import MiniLM
+    from dpseg.engines.torch_engine import TorchRuntime
     from dpseg.export.onnx import Precisions, export_lite
-    from dpseg.lite_model import LiteModel
-    from dpseg.torch_runtime import TorchRuntime
+    from dpseg.factory.lite import LiteModel
 
     runtime, _ = load_runtime(name_or_folder, engine="torch")
     if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.model, LiteModel):

@@ -1,7 +1,7 @@
 """From a `LiteModel` to the ONNX files that run it without torch.
 
 Whatever the model's sizes are, they are read off the model; the vocabulary, the pictures' sizes
-and the prompts stay free in the graphs. The writing side of `dpseg.export.runtime`.
+and the prompts stay free in the graphs. The writing side of `dpseg.engines.onnx_engine`.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pathlib import Path
 import onnx
 import torch
 
+from dpseg.arrays import ImageArray
 from dpseg.encoders.minilm import MiniLM
-from dpseg.export.files import (
+from dpseg.engines.onnx_files import (
     IMAGE_FILE,
     INFO_KEY,
     SCORE_FILE,
@@ -27,6 +28,7 @@ from dpseg.export.files import (
     WEIGHTS_KEY,
     info_to_text,
 )
+from dpseg.engines.protocol import ModelInfo
 from dpseg.export.graphs import Graph, image_graph, score_graph, text_graph
 from dpseg.export.precision import (
     Precision,
@@ -35,10 +37,9 @@ from dpseg.export.precision import (
     store_weights,
 )
 from dpseg.export.shared import share_weights
+from dpseg.factory.lite import LiteModel
 from dpseg.files import hash_file, replacing
-from dpseg.lite_model import LiteModel
 from dpseg.model.dpseg import Switches
-from dpseg.runtime import ImageArray, ModelInfo
 
 OPSET = 21
 _SCOPES = "pkg.torch.onnx.name_scopes"

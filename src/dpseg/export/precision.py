@@ -30,7 +30,7 @@ from onnxruntime.quantization import (
     quantize_static,
 )
 
-from dpseg.runtime import ImageArray
+from dpseg.arrays import ImageArray
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8-weights", "int8"]
 Array: TypeAlias = npt.NDArray[Any]

@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
+from dpseg.arrays import BoolArray, ImageArray
 from dpseg.errors import ImageError, require_extra
 from dpseg.geo.rules import MapRules
-from dpseg.photo import MAX_PIXELS
-from dpseg.runtime import BoolArray, ImageArray
+from dpseg.imaging.photo import MAX_PIXELS
 
 #: Megabytes of decoded blocks that GDAL keeps; its own choice grows with the machine.
 _CACHE_MEGABYTES = 128

@@ -13,13 +13,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from dpseg.arrays import BoolArray, LabelArray
 from dpseg.errors import DataError
 from dpseg.files import replacing
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult
-from dpseg.runtime import BoolArray
 from dpseg.segmentation import encode_mask, trace_outlines
-from dpseg.tiling import LabelArray
 
 Masks = Literal["rle", "polygons"]
 

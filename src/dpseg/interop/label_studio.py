@@ -14,9 +14,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from dpseg.arrays import BoolArray
 from dpseg.errors import DataError
 from dpseg.interop.rings import keyhole
-from dpseg.runtime import BoolArray
 from dpseg.segmentation import Segmentation, trace_outlines
 from dpseg.vocabulary import Vocabulary
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from dpseg.runtime import BoolArray, FloatArray
+from dpseg.arrays import BoolArray, FloatArray
 
 
 def keyhole(rings: Sequence[FloatArray]) -> FloatArray:

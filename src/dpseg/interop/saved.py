@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from dpseg.arrays import BoolArray, LabelArray
 from dpseg.errors import DataError
-from dpseg.label_picture import read_label_picture
-from dpseg.runtime import BoolArray
-from dpseg.tiling import LabelArray
+from dpseg.imaging.label_image import read_label_picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from dpseg.arrays import LabelArray
 from dpseg.errors import DataError
 from dpseg.files import replacing, write_text
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult
 from dpseg.segmentation import trace_outlines
-from dpseg.tiling import LabelArray
 
 
 def write_yolo(results: Iterable[SavedResult], folder: Path) -> int:

@@ -29,7 +29,7 @@ TOKEN_TEMPERATURE = 0.05
 
 @dataclass(frozen=True)
 class Prompts:
-    """The prompts of K classes as tensors; see `dpseg.runtime.PromptArrays`."""
+    """The prompts of K classes as tensors; see `dpseg.engines.protocol.PromptArrays`."""
 
     text_embedding: Tensor
     visual_embedding: Tensor

@@ -17,13 +17,14 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from dpseg.arrays import FloatArray
+from dpseg.engines.protocol import Runtime, VisualEmbedding
 from dpseg.errors import PromptError
 from dpseg.files import replacing
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.embedding import gather_tokens, match_tokens, spread
 from dpseg.prompts.pooling import unit
 from dpseg.prompts.text import encode_classes
-from dpseg.runtime import FloatArray, Runtime, VisualEmbedding
 from dpseg.vocabulary import SYNONYM_MARK, ClassEntry, Vocabulary, fold
 
 LAYOUT = "dpseg-bank-1"

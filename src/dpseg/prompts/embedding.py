@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from dpseg.arrays import FloatArray
+from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import ShapeError
 from dpseg.prompts.pooling import cluster_places, unit
-from dpseg.runtime import FloatArray, VisualEmbedding
 
 
 def take_rows(embedding: VisualEmbedding, rows: Sequence[int]) -> VisualEmbedding:

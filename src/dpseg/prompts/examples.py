@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dpseg.arrays import FloatArray, ImageArray
 from dpseg.errors import PromptError
-from dpseg.photo import SUFFIXES, PhotoLike, load_photo
+from dpseg.imaging.photo import SUFFIXES, PhotoLike, load_photo
 from dpseg.prompts.regions import check_frame
-from dpseg.runtime import FloatArray, ImageArray
 
 #: A photo, or a photo and its mask.
 PictureLike: TypeAlias = "PhotoLike | tuple[PhotoLike, PhotoLike | npt.NDArray[Any] | None]"

@@ -13,6 +13,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from dpseg.arrays import BoolArray, FloatArray
+from dpseg.engines.protocol import PromptArrays, Runtime, VisualEmbedding
 from dpseg.errors import PromptError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
@@ -21,13 +23,6 @@ from dpseg.prompts.pooling import pool_regions
 from dpseg.prompts.tables import VisualTables
 from dpseg.prompts.text import encode_classes, lengthened
 from dpseg.prompts.visual import BankSource, ExemplarSource, VisualPromptSource
-from dpseg.runtime import (
-    BoolArray,
-    FloatArray,
-    PromptArrays,
-    Runtime,
-    VisualEmbedding,
-)
 from dpseg.vocabulary import Vocabulary
 
 PromptKind: TypeAlias = Literal["dual", "text", "visual"]

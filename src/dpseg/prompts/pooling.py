@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from dpseg.arrays import FloatArray
+from dpseg.engines.protocol import ImageFeatures, VisualEmbedding
 from dpseg.errors import PromptError, ShapeError
-from dpseg.resample import resize_area
-from dpseg.runtime import FloatArray, ImageFeatures, VisualEmbedding
+from dpseg.imaging.resize import resize_area
 
 KMEANS_ROUNDS = 4
 SUPPORT_SHARE = 0.5  # a token starts from a place at least this share as covered as the best one

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
+from dpseg.arrays import FloatArray, ImageArray, IntArray
+from dpseg.engines.protocol import ImageFeatures, Runtime, VisualEmbedding
 from dpseg.errors import PromptError, ShapeError
 from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.pooling import pool_regions
 from dpseg.prompts.regions import encode_region
-from dpseg.runtime import FloatArray, ImageArray, ImageFeatures, Runtime, VisualEmbedding
 
 RefineMode: TypeAlias = Literal["pool", "crop"]
-IntArray = npt.NDArray[np.integer]
 
 STILL = 0.005  # rounds stop when a smaller share of the places changes its class
 

@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from dpseg.arrays import FloatArray, ImageArray
+from dpseg.engines.protocol import ModelInfo, Runtime, VisualEmbedding
 from dpseg.errors import PromptError, ShapeError
+from dpseg.imaging.resize import resize_area
 from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.pooling import check_masks, pool_regions
-from dpseg.resample import resize_area
-from dpseg.runtime import FloatArray, ImageArray, ModelInfo, Runtime, VisualEmbedding
 
 CONTEXT = 0.25  # margin around an object's box, as a share of the box's longer side
 MAX_ENLARGEMENT = 2.0  # a small crop is not blown up beyond this

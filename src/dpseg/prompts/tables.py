@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dpseg.arrays import FloatArray
+from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import ShapeError
 from dpseg.prompts.embedding import blend, gather_tokens, match_tokens, shape_of, spread
-from dpseg.runtime import FloatArray, VisualEmbedding
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,12 @@ from typing import TypeVar
 
 import numpy as np
 
+from dpseg.arrays import BoolArray, FloatArray
+from dpseg.engines.protocol import Runtime
 from dpseg.errors import ShapeError
 from dpseg.prompts.cache import Arrays, CacheKey, PromptCache, hash_text
 from dpseg.prompts.pooling import unit
 from dpseg.prompts.templates import GAP, check_templates, fill
-from dpseg.runtime import BoolArray, FloatArray, Runtime
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 MAX_TOKENS = 16  # L at most; the name's own tokens come first

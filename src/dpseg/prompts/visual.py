@@ -9,15 +9,16 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from dpseg.arrays import FloatArray, ImageArray
+from dpseg.engines.protocol import Runtime, VisualEmbedding
 from dpseg.errors import ImageError, PromptError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import CacheKey, PromptCache, hash_arrays
 from dpseg.prompts.embedding import stack_rows, take_rows
 from dpseg.prompts.examples import PictureLike, load_example, pictures_in
-from dpseg.prompts.find import find_object
+from dpseg.prompts.localize import find_object
 from dpseg.prompts.pooling import unit
 from dpseg.prompts.regions import crops_for, encode_region
-from dpseg.runtime import FloatArray, ImageArray, Runtime, VisualEmbedding
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 POOLING = "crop-2"  # changes when `encode_region` or `find_object` would answer differently

@@ -11,8 +11,9 @@ from dpseg import __version__
 from dpseg.prompts.ontology import PromptKind
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
-from dpseg.serve import pictures
-from dpseg.serve.answers import (
+from dpseg.serve import images
+from dpseg.serve.requests import Asked, check_counts, read_classes, read_examples
+from dpseg.serve.schemas import (
     ErrorAnswer,
     ExplainAnswer,
     Limits,
@@ -20,7 +21,6 @@ from dpseg.serve.answers import (
     ProgressAnswer,
     SegmentAnswer,
 )
-from dpseg.serve.asking import Asked, check_counts, read_classes, read_examples
 from dpseg.serve.service import Service
 from dpseg.vocabulary import builtin_names
 
@@ -141,9 +141,9 @@ def make_router(service: Service) -> APIRouter:
         def write(key: str, result: Segmentation, seconds: float) -> Response:
             head = {"X-Result-Id": key}
             if answer == "labels":
-                return Response(pictures.labels_png(result), media_type=PNG, headers=head)
+                return Response(images.labels_png(result), media_type=PNG, headers=head)
             if answer == "overlay":
-                drawn = pictures.overlay_png(result, opacity=0.5)
+                drawn = images.overlay_png(result, opacity=0.5)
                 return Response(drawn, media_type=PNG, headers=head)
             body = SegmentAnswer.of(result, key=key, seconds=seconds)
             return Response(body.model_dump_json(), media_type="application/json", headers=head)
@@ -193,7 +193,7 @@ def make_router(service: Service) -> APIRouter:
         ] = [],  # noqa: B006 - FastAPI copies it
     ) -> Response:
         def draw(result: Segmentation) -> bytes:
-            return pictures.overlay_png(result, opacity=opacity, hidden=hidden)
+            return images.overlay_png(result, opacity=opacity, hidden=hidden)
 
         data = await service.draw(request, key, draw)
         return Response(data, media_type=PNG)
@@ -207,7 +207,7 @@ def make_router(service: Service) -> APIRouter:
     )
     async def labels(request: Request, key: Key) -> Response:
         """255 is unlabelled. Above 255 classes it has 16 bits, and 65535 is unlabelled."""
-        return Response(await service.draw(request, key, pictures.labels_png), media_type=PNG)
+        return Response(await service.draw(request, key, images.labels_png), media_type=PNG)
 
     @router.get(
         "/v1/results/{key}/index.png",
@@ -218,9 +218,7 @@ def make_router(service: Service) -> APIRouter:
     )
     async def index(request: Request, key: Key, side: Side = 1600) -> Response:
         """Red + 256 green is the class index + 1; 0 is unlabelled."""
-        data = await service.draw(
-            request, key, lambda result: pictures.index_png(result, side=side)
-        )
+        data = await service.draw(request, key, lambda result: images.index_png(result, side=side))
         return Response(data, media_type=PNG)
 
     @router.get(
@@ -231,9 +229,7 @@ def make_router(service: Service) -> APIRouter:
         responses=_picture(JPEG),
     )
     async def photo(request: Request, key: Key, side: Side = 1600) -> Response:
-        data = await service.draw(
-            request, key, lambda result: pictures.photo_jpeg(result, side=side)
-        )
+        data = await service.draw(request, key, lambda result: images.photo_jpeg(result, side=side))
         return Response(data, media_type=JPEG)
 
     @router.get("/v1/models", tags=["service"], summary="List the models", responses=_errors(401))

@@ -19,10 +19,10 @@ from dpseg.segmenter import Segmenter
 from dpseg.serve.api import make_router
 from dpseg.serve.middleware import BoundBody, Observe, RequireToken, error_answer, request_id
 from dpseg.serve.page import ContentPolicy, add_page
+from dpseg.serve.queue import OverdueError
 from dpseg.serve.results import ResultGoneError
 from dpseg.serve.service import ClientGoneError, Service
 from dpseg.serve.settings import ServeSettings, is_loopback
-from dpseg.serve.work import OverdueError
 
 #: What a client that was refused should wait, in seconds.
 _RETRY_AFTER = {"Retry-After": "2"}

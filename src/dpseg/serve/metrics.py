@@ -11,8 +11,8 @@ from prometheus_client import (
     generate_latest,
 )
 
+from dpseg.serve.queue import WorkQueue
 from dpseg.serve.results import ResultStore
-from dpseg.serve.work import WorkQueue
 
 _SECONDS = (0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1, 1.5, 2.5, 5, 10, 20, 40, 60)
 

@@ -11,12 +11,12 @@ from fastapi import Request
 
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
-from dpseg.serve.asking import Asked
 from dpseg.serve.metrics import Metrics
 from dpseg.serve.middleware import request_id
+from dpseg.serve.queue import WorkQueue
+from dpseg.serve.requests import Asked
 from dpseg.serve.results import ResultStore
 from dpseg.serve.settings import ServeSettings
-from dpseg.serve.work import WorkQueue
 
 T = TypeVar("T")
 

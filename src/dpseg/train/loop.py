@@ -23,8 +23,8 @@ from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from dpseg.errors import CheckpointError, require_extra
-from dpseg.train.journal import Journal
-from dpseg.train.state import LoopState, load_state, save_state
+from dpseg.train.checkpoint import LoopState, load_state, save_state
+from dpseg.train.logger import Journal
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

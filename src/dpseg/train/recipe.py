@@ -18,17 +18,17 @@ from pydantic import (
     field_validator,
 )
 
-from dpseg.config import LiteConfig
 from dpseg.data.mixture import SourceSettings
 from dpseg.data.transforms import CropSettings
 from dpseg.encoders.lite import STRIDE
 from dpseg.encoders.open_clip import STRIDE as CLIP_STRIDE
 from dpseg.errors import DataError, require_extra
-from dpseg.train.clip_prompts import PromptSettings
-from dpseg.train.clip_stage import ClipSettings
-from dpseg.train.decoder import DecoderSettings
+from dpseg.factory.config import LiteConfig
+from dpseg.train.clip.prompts import PromptSettings
+from dpseg.train.clip.stage import ClipSettings
+from dpseg.train.lite.decoder_stage import DecoderSettings
+from dpseg.train.lite.encoder_stage import TowerSettings
 from dpseg.train.loop import LoopSettings, Precision
-from dpseg.train.tower import TowerSettings
 
 
 class StageRecipe(BaseModel):

@@ -10,11 +10,10 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
+from dpseg.arrays import FloatArray, ImageArray, LabelArray
 from dpseg.errors import DataError
-from dpseg.runtime import FloatArray, ImageArray
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
-from dpseg.tiling import LabelArray
 
 #: Mean difference of two small grey frames, in [0, 255], above which a new scene begins.
 _NEW_SCENE = 40

@@ -13,11 +13,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dpseg.arrays import ImageArray, LabelArray
 from dpseg.errors import ImageError, require_extra
-from dpseg.label_picture import to_labels
-from dpseg.photo import MAX_PIXELS
-from dpseg.runtime import ImageArray
-from dpseg.tiling import LabelArray
+from dpseg.imaging.label_image import to_labels
+from dpseg.imaging.photo import MAX_PIXELS
 
 SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 

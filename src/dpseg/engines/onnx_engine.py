@@ -1,0 +1,175 @@
+"""The onnxruntime engine: `dpseg.engines.protocol.Runtime` on exported graphs, without torch.
+
+Each graph is loaded at its first use, so that a question whose prompts are all known never loads
+the text tower.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from dpseg.arrays import FloatArray, ImageArray
+from dpseg.encoders.tokens import SentenceTokenizer
+from dpseg.engines.onnx_files import (
+    IMAGE_FILE,
+    MODEL_FILE,
+    SCORE_FILE,
+    TEXT_FILE,
+    TOKENIZER_FILE,
+    WEIGHTS_KEY,
+    info_from,
+    names_of,
+)
+from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
+from dpseg.errors import CheckpointError, ShapeError
+from dpseg.files import hash_file
+
+
+class OnnxRuntime:
+    """Run the graphs that `dpseg export` wrote.
+
+    Args:
+        folder: holds the graphs and the tokenizer.
+        threads: how many threads to use; None for `OMP_NUM_THREADS`, else one a processor.
+
+    Raises:
+        CheckpointError: a file is missing or damaged.
+    """
+
+    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+        self._folder = folder
+        self._threads = threads or _processors()
+        self._info = info_from(_metadata(self._image), folder / IMAGE_FILE)
+
+    @property
+    def info(self) -> ModelInfo:
+        """Tell what the product must know of the model."""
+        return self._info
+
+    def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
+        """Embed N sentences in the joint space."""
+        split = self._tokenizer(sentences)
+        dimension = self._text.get_outputs()[0].shape[-1]
+        whole = np.zeros((len(split.ids), dimension), np.float32)
+        tokens = np.zeros((*split.ids.shape, dimension), np.float32)
+        for rows, batch in split.batches():
+            given = {"ids": batch.ids, "attention": batch.attention}
+            whole[rows], tokens[rows, : batch.ids.shape[1]] = self._text.run(None, given)
+        return TextEmbedding(class_wise=whole, token_wise=tokens, token_mask=split.words)
+
+    def encode_image(self, image: ImageArray) -> ImageFeatures:
+        """Embed an RGB picture, H W 3, both sides multiples of the stride.
+
+        Raises:
+            ShapeError: a side is no multiple of the stride.
+        """
+        stride = self.info.stride
+        if image.shape[0] % stride or image.shape[1] % stride:
+            raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {stride}")
+        embedding, *levels = self._image.run(None, {"image": np.ascontiguousarray(image)})
+        return ImageFeatures(embedding, dict(zip(self.info.levels, levels, strict=True)))
+
+    def encode_prompt(self, image: ImageArray) -> ImageFeatures:
+        """Embed a prompt picture: the lite model's prompt encoder is its image tower."""
+        return self.encode_image(image)
+
+    def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
+        """Score K classes at each place: logits, K h' w' at stride 4."""
+        given: dict[str, Any] = {
+            "image_embedding": features.image_embedding,
+            **_levels("image_features", features.image_features),
+            "text_embedding": prompts.text_embedding,
+            "visual_embedding": prompts.visual_embedding,
+            **_levels("visual_features", prompts.visual_features),
+            "text_tokens": prompts.text_tokens,
+            "text_token_mask": prompts.text_token_mask,
+            "visual_tokens": prompts.visual_tokens,
+            "visual_mask": prompts.visual_mask,
+        }
+        logits: FloatArray = self._score.run(
+            None, {name: np.ascontiguousarray(array) for name, array in given.items()}
+        )[0]
+        return logits
+
+    @cached_property
+    def _image(self) -> onnxruntime.InferenceSession:
+        return self._session(IMAGE_FILE)
+
+    @cached_property
+    def _text(self) -> onnxruntime.InferenceSession:
+        return self._companion(TEXT_FILE)
+
+    @cached_property
+    def _score(self) -> onnxruntime.InferenceSession:
+        return self._companion(SCORE_FILE)
+
+    @cached_property
+    def _tokenizer(self) -> SentenceTokenizer:
+        return SentenceTokenizer(self._folder / TOKENIZER_FILE)
+
+    @cached_property
+    def _weights(self) -> str | None:
+        path = self._folder / MODEL_FILE
+        return hash_file(path) if path.is_file() else None
+
+    def _companion(self, name: str) -> onnxruntime.InferenceSession:
+        """Load a graph, and refuse one of another model than the image tower's."""
+        session, path = self._session(name), self._folder / name
+        found = info_from(_metadata(session), path)
+        if found != self.info:
+            raise CheckpointError(
+                f"{path} belongs to encoder {found.encoder_key}, {IMAGE_FILE} to "
+                f"{self.info.encoder_key}; export the model again"
+            )
+        return session
+
+    def _session(self, name: str) -> onnxruntime.InferenceSession:
+        """Load a graph, and refuse one of other weights than those that lie beside it."""
+        path = self._folder / name
+        session = _load(path, self._threads)
+        made_of = _metadata(session).get(WEIGHTS_KEY)
+        if made_of and self._weights and made_of != self._weights:
+            raise CheckpointError(
+                f"{path} was exported from another {MODEL_FILE} than the one beside it; "
+                "export the model again"
+            )
+        return session
+
+
+def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # Threads that wait busily for the next graph hold up whatever runs between the graphs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3  # errors; its warnings speak of its own optimisations
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the library's errors share no base of their own
+        reason = " ".join(str(error).split())[-200:]  # files and causes stand at the end
+        raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
+
+
+def _metadata(session: onnxruntime.InferenceSession) -> Mapping[str, str]:
+    metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
+    return metadata
+
+
+def _levels(name: str, levels: Mapping[int, FloatArray]) -> dict[str, FloatArray]:
+    return dict(zip(names_of(name, levels), levels.values(), strict=True))
+
+
+def _processors() -> int:
+    """Count the threads to use: `OMP_NUM_THREADS`, as torch does, else the usable processors."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    if chosen.isdigit() and int(chosen) > 0:
+        return int(chosen)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))  # a container may have fewer than its host
+    return os.cpu_count() or 1

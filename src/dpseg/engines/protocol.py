@@ -1,0 +1,144 @@
+"""The seam between the product and the network.
+
+Everything above this file (prompts, tiling, `Segmenter`, evaluation) works on plain numpy
+arrays and talks to a `Runtime`; everything below it (onnxruntime, torch) implements one.
+The four records here are the only things that cross.
+
+Shape letters: N sentences or pictures, K classes, M templates, L text tokens, P visual tokens,
+D joint dimension, C_j channels of level j (stride 2^j), h w places of the image embedding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from dpseg.arrays import BoolArray, FloatArray, ImageArray
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """What an image tower makes of one picture.
+
+    Attributes:
+        image_embedding: dense text-aligned embedding, D h w.
+        image_features: features of the guidance levels, level j to C_j h_j w_j.
+    """
+
+    image_embedding: FloatArray
+    image_features: Mapping[int, FloatArray]
+
+
+@dataclass(frozen=True, slots=True)
+class TextEmbedding:
+    """What the text tower makes of N sentences.
+
+    Attributes:
+        class_wise: one unit vector a sentence, N D.
+        token_wise: one unit vector a meaning-bearing token, N L D.
+        token_mask: which of the L tokens are there, N L.
+    """
+
+    class_wise: FloatArray
+    token_wise: FloatArray
+    token_mask: BoolArray
+
+
+@dataclass(frozen=True, slots=True)
+class VisualEmbedding:
+    """What the prompt encoder makes of N pictures, pooled over each picture's object.
+
+    Attributes:
+        class_wise: mean embedding of the object's places, N D.
+        level_wise: the same at each guidance level j, N C_j.
+        token_wise: cluster centres of the object's places, N P D.
+    """
+
+    class_wise: FloatArray
+    level_wise: Mapping[int, FloatArray]
+    token_wise: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class PromptArrays:
+    """The prompts of K classes, as a model consumes them.
+
+    A class without a visual prompt has `visual_mask` False; its visual arrays are then ignored.
+
+    Attributes:
+        text_embedding: unit vectors, K M D.
+        visual_embedding: unit vectors, K M D.
+        visual_features: level j to K M C_j.
+        text_tokens: unit vectors, K L D.
+        text_token_mask: K L.
+        visual_tokens: unit vectors, K P D.
+        visual_mask: which classes have a visual prompt, K.
+    """
+
+    text_embedding: FloatArray
+    visual_embedding: FloatArray
+    visual_features: Mapping[int, FloatArray]
+    text_tokens: FloatArray
+    text_token_mask: BoolArray
+    visual_tokens: FloatArray
+    visual_mask: BoolArray
+
+    def select(self, classes: Sequence[int]) -> PromptArrays:
+        """Keep the prompts of some classes, in the order given."""
+        index = np.asarray(classes, np.intp)
+        return PromptArrays(
+            text_embedding=self.text_embedding[index],
+            visual_embedding=self.visual_embedding[index],
+            visual_features={level: rows[index] for level, rows in self.visual_features.items()},
+            text_tokens=self.text_tokens[index],
+            text_token_mask=self.text_token_mask[index],
+            visual_tokens=self.visual_tokens[index],
+            visual_mask=self.visual_mask[index],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """What the product must know of a model before it runs.
+
+    Attributes:
+        name: preset name, such as `"dpseg-lite"`.
+        encoder_key: hash of the encoder's weights; a cached prompt of another key is stale.
+        image_size: long side in pixels of the view that the model likes best.
+        stride: image sides given to `encode_image` are multiples of this.
+        levels: guidance levels j, deepest first.
+        templates: the M sentence templates, each with one `{}`.
+        score_threshold: calibrated sigmoid score in [0, 1] below which a pixel is unlabelled, if a
+            few names are given; see `UnlabelledRules.needed_score`.
+    """
+
+    name: str
+    encoder_key: str
+    image_size: int
+    stride: int
+    levels: tuple[int, ...]
+    templates: tuple[str, ...]
+    score_threshold: float
+
+
+class Runtime(Protocol):
+    """A loaded model, whichever engine runs it."""
+
+    @property
+    def info(self) -> ModelInfo:
+        """Tell what the product must know of the model."""
+
+    def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
+        """Embed N sentences in the joint space."""
+
+    def encode_image(self, image: ImageArray) -> ImageFeatures:
+        """Embed an RGB picture, H W 3, both sides multiples of `info.stride`."""
+
+    def encode_prompt(self, image: ImageArray) -> ImageFeatures:
+        """Embed a prompt picture by the prompt encoder; the same shapes as `encode_image`."""
+
+    def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
+        """Score K classes at each place: logits, K h' w' (h' w' at the decoder's stride)."""

@@ -1,0 +1,160 @@
+"""The torch engine: `dpseg.engines.protocol.Runtime` on a `LiteModel` or a `ClipModel`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dpseg.arrays import FloatArray, ImageArray
+from dpseg.encoders.minilm import MiniLM
+from dpseg.encoders.protocol import DualEncoder, FeaturePyramid
+from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
+from dpseg.errors import ShapeError
+from dpseg.factory.lite import LiteEncoder, LiteModel
+from dpseg.model.dpseg import Prompts, Switches
+
+if TYPE_CHECKING:
+    from dpseg.factory.clip import ClipModel
+
+
+class TorchRuntime:
+    """Run a model where its weights are.
+
+    Args:
+        model: the model, in evaluation mode.
+        switches: what takes part in scoring.
+        text_tower: embeds sentences for a `LiteModel`; shared by tests to save memory.
+    """
+
+    def __init__(
+        self,
+        model: LiteModel | ClipModel,
+        *,
+        switches: Switches | None = None,
+        text_tower: MiniLM | None = None,
+    ) -> None:
+        self.model = model.eval().requires_grad_(False)
+        self.switches = switches or Switches()
+        self._encoder: DualEncoder = (
+            LiteEncoder(model, text_tower or MiniLM())
+            if isinstance(model, LiteModel)
+            else model.encoder
+        )
+        config = model.config
+        self._info = ModelInfo(
+            name=config.name,
+            encoder_key=model.encoder_key(),
+            image_size=config.image_size,
+            stride=self._encoder.stride,
+            levels=config.guidance_levels,
+            templates=config.templates,
+            score_threshold=config.score_threshold,
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """Tell what the product must know of the model."""
+        return self._info
+
+    def switched(self, **changes: object) -> TorchRuntime:
+        """Make a runtime of the same model in which other parts take part.
+
+        Args:
+            changes: of `Switches`.
+
+        Returns:
+            A runtime that shares everything but the switches with this one.
+        """
+        other = copy(self)
+        other.switches = self.switches.but(**changes)
+        return other
+
+    @torch.inference_mode()
+    def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
+        """Embed N sentences in the joint space."""
+        embedded = self._encoder.encode_text(sentences)
+        return TextEmbedding(
+            class_wise=embedded.class_wise.cpu().numpy(),
+            token_wise=embedded.token_wise.cpu().numpy(),
+            token_mask=embedded.token_mask.cpu().numpy(),
+        )
+
+    @torch.inference_mode()
+    def encode_image(self, image: ImageArray) -> ImageFeatures:
+        """Embed an RGB picture, H W 3, both sides multiples of the stride.
+
+        Raises:
+            ShapeError: a side is no multiple of the stride.
+        """
+        with _fast_matrix_types():
+            return _first(self._encoder.encode_image(self._pixels(image)))
+
+    @torch.inference_mode()
+    def encode_prompt(self, image: ImageArray) -> ImageFeatures:
+        """Embed a prompt picture by the prompt encoder; as `encode_image`."""
+        with _fast_matrix_types():
+            return _first(self._encoder.encode_prompt(self._pixels(image)))
+
+    def _pixels(self, image: ImageArray) -> Tensor:
+        """Lay a picture out as the tower wants it, 1 3 H W in [0, 1]."""
+        stride = self._encoder.stride
+        if image.shape[0] % stride or image.shape[1] % stride:
+            raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {stride}")
+        pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
+        pixels = pixels.to(self._device).float() / 255
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    @property
+    def _device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @torch.inference_mode()
+    def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
+        """Score K classes at each place: logits, K h' w' at stride 4."""
+        device = self._device
+        levels = {
+            j: torch.from_numpy(f)[None].to(device) for j, f in features.image_features.items()
+        }
+        with _fast_matrix_types():
+            logits: Tensor = self.model.network(
+                torch.from_numpy(features.image_embedding)[None].to(device),
+                levels,
+                prompt_tensors(prompts).to(device),
+                self.switches,
+            )
+        return logits[0].float().cpu().numpy()
+
+
+def _first(pyramid: FeaturePyramid) -> ImageFeatures:
+    """Take the one picture out of a batch."""
+    return ImageFeatures(
+        image_embedding=pyramid.image_embedding[0].float().cpu().contiguous().numpy(),
+        image_features={
+            level: features[0].float().cpu().contiguous().numpy()
+            for level, features in pyramid.image_features.items()
+        },
+    )
+
+
+def prompt_tensors(prompts: PromptArrays) -> Prompts:
+    """View prompt arrays as tensors."""
+    return Prompts(
+        text_embedding=torch.from_numpy(prompts.text_embedding),
+        visual_embedding=torch.from_numpy(prompts.visual_embedding),
+        visual_features={j: torch.from_numpy(v) for j, v in prompts.visual_features.items()},
+        text_tokens=torch.from_numpy(prompts.text_tokens),
+        text_token_mask=torch.from_numpy(prompts.text_token_mask),
+        visual_tokens=torch.from_numpy(prompts.visual_tokens),
+        visual_mask=torch.from_numpy(prompts.visual_mask),
+    )
+
+
+def _fast_matrix_types() -> torch.autocast:
+    """Use bfloat16 where the processor has matrix units for it; elsewhere it would be slower."""
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=native)

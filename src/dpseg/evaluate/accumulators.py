@@ -1,0 +1,157 @@
+"""All counts of one configuration, and the figures that come from them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from dpseg.arrays import CountArray, FloatArray, IntArray
+from dpseg.errors import ShapeError
+from dpseg.evaluate.confusion import confusion_matrix
+from dpseg.evaluate.metrics import mean_of, none_if_nan, score
+from dpseg.evaluate.objects import (
+    SIZE_NAMES,
+    ObjectTruth,
+    boundary_counts,
+    boundary_iou,
+    size_counts,
+    size_miou,
+)
+from dpseg.imaging.resize import bilinear_matrix
+
+STRIP = 64  # rows of a full-size score map that are in memory at once
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts that add up over pictures and processes.
+
+    Attributes:
+        confusion: by true class and predicted class, K K.
+        sizes: hits, false and missed pixels by object size, S K 3.
+        outlines: shared, united and true outline pixels, K 3.
+    """
+
+    confusion: CountArray
+    sizes: CountArray
+    outlines: CountArray
+
+    @classmethod
+    def empty(cls, classes: int) -> Tally:
+        """Begin to count."""
+        return cls(
+            confusion=np.zeros((classes, classes), np.int64),
+            sizes=np.zeros((len(SIZE_NAMES), classes, 3), np.int64),
+            outlines=np.zeros((classes, 3), np.int64),
+        )
+
+    @classmethod
+    def of_picture(cls, prediction: IntArray, truth: ObjectTruth, classes: int) -> Tally:
+        """Count one picture.
+
+        Args:
+            prediction: class indices, H W.
+            truth: of the same picture.
+            classes: K.
+
+        Returns:
+            Its counts.
+
+        Raises:
+            ShapeError: the prediction is not of the picture's size.
+            DataError: an index lies outside 0..K-1.
+        """
+        return cls(
+            confusion=confusion_matrix(prediction, truth.target, classes, ignore_index=-1),
+            sizes=size_counts(prediction, truth, classes),
+            outlines=boundary_counts(prediction, truth, classes),
+        )
+
+    def __add__(self, other: Tally) -> Tally:
+        if self.confusion.shape != other.confusion.shape:
+            raise ShapeError(
+                f"counts of {len(self.confusion)} and {len(other.confusion)} classes do not add up"
+            )
+        return Tally(
+            self.confusion + other.confusion,
+            self.sizes + other.sizes,
+            self.outlines + other.outlines,
+        )
+
+    def figures(self, unseen: Sequence[int] | None = None) -> dict[str, float]:
+        """Compute every figure, each in [0, 1] or NaN.
+
+        Args:
+            unseen: indices of the classes that training did not see; None for no split.
+
+        Returns:
+            Name to figure.
+        """
+        scores = score(self.confusion, unseen)
+        return {
+            "miou": scores.miou,
+            "seen_miou": scores.seen_miou,
+            "unseen_miou": scores.unseen_miou,
+            "harmonic_miou": scores.harmonic_miou,
+            "frequency_weighted_iou": scores.frequency_weighted_iou,
+            "pixel_accuracy": scores.pixel_accuracy,
+            "mean_accuracy": scores.mean_accuracy,
+            **{f"{name}_miou": value for name, value in size_miou(self.sizes).items()},
+            "boundary_iou": mean_of(boundary_iou(self.outlines)),
+        }
+
+    def to_dict(
+        self, names: Sequence[str], unseen: Sequence[int] | None = None
+    ) -> dict[str, object]:
+        """Turn the figures into what JSON can hold; NaN becomes None."""
+        class_iou = score(self.confusion).class_iou
+        return {
+            **{name: none_if_nan(value) for name, value in self.figures(unseen).items()},
+            "class_iou": {
+                name: none_if_nan(value) for name, value in zip(names, class_iou, strict=True)
+            },
+        }
+
+
+def decide(logits: FloatArray, size_hw: tuple[int, int]) -> IntArray:
+    """Enlarge scores bilinearly and take the best class of each pixel.
+
+    The same as enlarging all K maps and taking their argmax; but classes that cannot win anywhere
+    are left out first, and the large maps exist in strips only.
+
+    Args:
+        logits: K h w.
+        size_hw: height and width of the answer.
+
+    Returns:
+        Class indices, H W.
+    """
+    alive = np.flatnonzero(_may_win(logits))
+    kept = logits[alive]
+    rows = bilinear_matrix(logits.shape[1], size_hw[0])
+    columns = bilinear_matrix(logits.shape[2], size_hw[1]).T
+    strips = [
+        np.matmul(np.matmul(rows[start : start + STRIP], kept), columns).argmax(axis=0)
+        for start in range(0, size_hw[0], STRIP)
+    ]
+    labels: IntArray = alive[np.concatenate(strips)]
+    return labels
+
+
+def _may_win(logits: FloatArray) -> IntArray:
+    """Tell for each class whether it can be the best between any four neighbouring places.
+
+    Between them its score is at most its highest corner, and the best class's is at least the
+    best of all lowest corners.
+    """
+    high, low = logits, logits
+    for axis in (1, 2):
+        if logits.shape[axis] > 1:
+            first = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
+            second = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
+            high = np.maximum(high[first], high[second])
+            low = np.minimum(low[first], low[second])
+    may_win: IntArray = (high >= low.max(axis=0)).any(axis=(1, 2))
+    return may_win

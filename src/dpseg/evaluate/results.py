@@ -1,0 +1,178 @@
+"""What is kept of an evaluation: counts of every configuration, and remarkable pictures.
+
+Parts of a set are counted apart, in any number of processes, and added; the sum is the same
+whatever the parts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+
+from dpseg.arrays import ImageArray, IntArray
+from dpseg.errors import ShapeError
+from dpseg.evaluate.accumulators import Tally
+from dpseg.evaluate.metrics import miou
+from dpseg.evaluate.objects import object_truth
+from dpseg.files import write_text
+
+#: A picture H W 3 and its class indices H W.
+Sample: TypeAlias = "tuple[ImageArray, IntArray]"
+#: Gives class indices H W of a picture H W 3, one map a configuration.
+Answers: TypeAlias = "Callable[[ImageArray], Sequence[IntArray]]"
+
+REMARKABLE = 4  # pictures kept of the best, and of the worst
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One picture with what was true and what was said; negative is unlabelled.
+
+    Attributes:
+        number: position among the samples.
+        miou: over the classes in the picture.
+        image: H W 3.
+        target: H W.
+        prediction: H W.
+    """
+
+    number: int
+    miou: float
+    image: ImageArray
+    target: IntArray
+    prediction: IntArray
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What was counted on some of the pictures of a set.
+
+    Attributes:
+        pictures: how many.
+        tallies: one a configuration.
+        best: pictures that went best, in the first configuration.
+        worst: pictures that went worst.
+    """
+
+    pictures: int
+    tallies: tuple[Tally, ...]
+    best: tuple[Answer, ...] = ()
+    worst: tuple[Answer, ...] = ()
+
+    @classmethod
+    def nothing(cls, configurations: int, classes: int) -> Counted:
+        """Begin to count."""
+        return cls(0, tuple(Tally.empty(classes) for _ in range(configurations)))
+
+    def __add__(self, other: Counted) -> Counted:
+        best = sorted([*self.best, *other.best], key=lambda a: (-a.miou, a.number))
+        worst = sorted([*self.worst, *other.worst], key=lambda a: (a.miou, a.number))
+        return Counted(
+            pictures=self.pictures + other.pictures,
+            tallies=tuple(a + b for a, b in zip(self.tallies, other.tallies, strict=True)),
+            best=tuple(best[:REMARKABLE]),
+            worst=tuple(worst[:REMARKABLE]),
+        )
+
+
+def count_picture(
+    answers: Answers, number: int, sample: Sample, classes: int, *, ignore_index: int = 255
+) -> Counted:
+    """Count the answers to one picture.
+
+    Args:
+        answers: of a model or anything else that labels pictures.
+        number: position of the picture among the samples.
+        sample: the picture and its labels.
+        classes: K.
+        ignore_index: label of pixels that do not count, besides negative ones.
+
+    Returns:
+        Its counts.
+
+    Raises:
+        ShapeError: the picture and its label differ in size.
+        DataError: a label or an answer is no class.
+    """
+    image, label = sample
+    if image.shape[:2] != label.shape:
+        raise ShapeError(f"picture {image.shape} and label {label.shape} differ in size")
+    truth = object_truth(label, ignore_index)
+    said = answers(image)
+    tallies = tuple(Tally.of_picture(one, truth, classes) for one in said)
+    figure = miou(tallies[0].confusion)
+    answer = Answer(number, figure, image, truth.target, said[0])
+    remarkable = () if np.isnan(figure) else (answer,)
+    return Counted(1, tallies, remarkable, remarkable)
+
+
+def count_pictures(
+    answers: Answers,
+    samples: Iterable[tuple[int, Sample]],
+    configurations: int,
+    classes: int,
+    *,
+    ignore_index: int = 255,
+) -> Counted:
+    """Count the answers to some pictures; see `count_picture`."""
+    counted = Counted.nothing(configurations, classes)
+    for number, sample in samples:
+        counted += count_picture(answers, number, sample, classes, ignore_index=ignore_index)
+    return counted
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was counted on one set.
+
+    Attributes:
+        name: of the set.
+        names: of its classes, K.
+        unseen: indices of those that training did not see; None for no split.
+        pictures: how many were counted.
+        tallies: configuration name to counts.
+        best: pictures that went best, in the first configuration.
+        worst: pictures that went worst.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    unseen: tuple[int, ...] | None
+    pictures: int
+    tallies: Mapping[str, Tally]
+    best: tuple[Answer, ...] = field(default=(), repr=False)
+    worst: tuple[Answer, ...] = field(default=(), repr=False)
+
+    def figures(self) -> dict[str, dict[str, float]]:
+        """Compute every figure of every configuration."""
+        return {name: tally.figures(self.unseen) for name, tally in self.tallies.items()}
+
+    def to_dict(self) -> dict[str, object]:
+        """Turn into what JSON can hold."""
+        unseen = None if self.unseen is None else [self.names[index] for index in self.unseen]
+        return {
+            "set": self.name,
+            "pictures": self.pictures,
+            "classes": list(self.names),
+            "unseen": unseen,
+            "configurations": {
+                name: tally.to_dict(self.names, self.unseen) for name, tally in self.tallies.items()
+            },
+        }
+
+
+def save_json(evaluations: Sequence[Evaluation], path: Path) -> None:
+    """Write all figures of some sets.
+
+    Args:
+        evaluations: one a set.
+        path: where to.
+    """
+    plain = [evaluation.to_dict() for evaluation in evaluations]
+    text = json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")

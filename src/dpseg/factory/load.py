@@ -1,0 +1,132 @@
+"""Finding and loading weights: shipped and published ones by name, others by folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import dpseg
+from dpseg.engines.onnx_files import IMAGE_FILE, is_exported
+from dpseg.engines.onnx_files import MODEL_FILE as MODEL_FILE
+from dpseg.errors import CheckpointError, require_extra
+from dpseg.factory.config import PRESETS, ClipConfig
+
+if TYPE_CHECKING:
+    from dpseg.engines.protocol import Runtime
+    from dpseg.prompts.bank import PromptBank
+
+Engine: TypeAlias = Literal["onnx", "torch"]
+
+WEIGHTS = Path(dpseg.__file__).parent / "weights"  # of the model that ships
+BANK_FILE = "dpseg-lite-bank.safetensors"
+CLIP_FILE = "model.safetensors"
+CLIP_BANK_FILE = "bank.safetensors"
+
+
+def load_runtime(
+    name_or_folder: str | Path, *, engine: Engine | None = None
+) -> tuple[Runtime, PromptBank | None]:
+    """Load a model and its prompt bank.
+
+    Args:
+        name_or_folder: a preset's name, an open_clip ConvNeXt's name, or a folder with a model file
+            and, if there is one, its bank.
+        engine: what is to run it; None takes onnxruntime where the model was exported, else torch.
+
+    Returns:
+        The runtime, and the bank or None.
+
+    Raises:
+        CheckpointError: there is no such model or folder, or its files are damaged or do not
+            belong together.
+        MissingExtraError: the model needs an extra that is not installed.
+    """
+    from dpseg.prompts.bank import PromptBank
+
+    if _is_clip_name(str(name_or_folder)):
+        return _named_clip(str(name_or_folder)), None
+    folder = _find(name_or_folder)
+    model_path, bank_path = _pair(folder)
+    if engine == "onnx" or (engine is None and is_exported(folder)):
+        model_path = folder / IMAGE_FILE
+    runtime = _read(model_path)
+    bank = PromptBank.load(bank_path) if bank_path.exists() else None
+    if bank is not None and bank.encoder_key != runtime.info.encoder_key:
+        raise CheckpointError(
+            f"{bank_path} was made with encoder {bank.encoder_key}, but {model_path.name} holds "
+            f"{runtime.info.encoder_key}; build the bank again"
+        )
+    return runtime, bank
+
+
+def model_files(name_or_folder: str | Path) -> list[Path]:
+    """List the files that make up a model, in the order of their names.
+
+    Args:
+        name_or_folder: as for `load_runtime`.
+
+    Returns:
+        Paths; none for towers that open_clip keeps.
+
+    Raises:
+        CheckpointError: there is no such preset or folder.
+    """
+    if _is_clip_name(str(name_or_folder)):
+        return []
+    folder = _find(name_or_folder)
+    patterns = ("dpseg-lite*", CLIP_FILE, CLIP_BANK_FILE)
+    return sorted(p for pattern in patterns for p in folder.glob(pattern) if p.is_file())
+
+
+def _is_clip_name(name: str) -> bool:
+    """Tell whether a name, with or without weights after a colon, stands for CLIP towers."""
+    model = name.partition(":")[0]
+    return isinstance(PRESETS.get(model), ClipConfig) or model.startswith("convnext_")
+
+
+def _named_clip(name: str) -> Runtime:
+    require_extra("torch", "clip")
+    from dpseg.engines.torch_engine import TorchRuntime
+    from dpseg.factory.clip import ClipModel, named_clip_config
+
+    model = ClipModel(named_clip_config(name))
+    return TorchRuntime(model, switches=model.switches())
+
+
+def _read(model_path: Path) -> Runtime:
+    if model_path.name == IMAGE_FILE:
+        from dpseg.engines.onnx_engine import OnnxRuntime
+
+        return OnnxRuntime(model_path.parent)
+    clip = model_path.name == CLIP_FILE
+    require_extra("torch", "clip" if clip else "torch")
+    from dpseg.engines.torch_engine import TorchRuntime
+
+    if clip:
+        from dpseg.factory.clip import load_clip
+
+        model = load_clip(model_path)
+        return TorchRuntime(model, switches=model.switches())
+    from dpseg.factory.lite import load_lite
+
+    return TorchRuntime(load_lite(model_path))
+
+
+def _pair(folder: Path) -> tuple[Path, Path]:
+    """Name a folder's model file and the place of its bank."""
+    if (folder / CLIP_FILE).is_file():
+        return folder / CLIP_FILE, folder / CLIP_BANK_FILE
+    return folder / MODEL_FILE, folder / BANK_FILE
+
+
+def _find(name_or_folder: str | Path) -> Path:
+    if str(name_or_folder) in PRESETS and not _is_clip_name(str(name_or_folder)):
+        return WEIGHTS
+    folder = Path(name_or_folder)
+    held = [(folder / name).is_file() for name in (MODEL_FILE, CLIP_FILE)]
+    if any(held) or is_exported(folder):
+        return folder
+    raise CheckpointError(
+        f"{str(name_or_folder)!r} is neither a preset ({', '.join(PRESETS)}) "
+        f"nor a folder that holds {MODEL_FILE} or {CLIP_FILE}"
+    )

@@ -1,0 +1,1 @@
+"""Photos in, label maps and drawings out: reading, resizing, tiling, colours."""

@@ -1,0 +1,1 @@
+"""The one path from a photo to labels, which every way in takes."""

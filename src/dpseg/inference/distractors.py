@@ -1,0 +1,269 @@
+"""Pixels that belong to none of the given names.
+
+People rarely name everything in a photo. Common things and stuff that were not named compete as
+*rivals*: the few that win somewhere on the plain cost volume get prompts like any class and go
+through the decoder; where one of them clearly beats every given name, or where no given name is
+sure enough, the pixel stays unlabelled. A rival that means (nearly) the same as a given name, or a
+kind of it, is left out first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from math import sqrt
+
+import numpy as np
+
+from dpseg.arrays import FloatArray, LabelArray
+from dpseg.engines.protocol import Runtime
+from dpseg.inference.class_prior import PRESENT
+from dpseg.inference.hypernyms import common_things, stem
+from dpseg.prompts.bank import PromptBank
+from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.pooling import unit
+from dpseg.prompts.text import encode_classes
+from dpseg.vocabulary import ClassEntry, Vocabulary, fold
+
+#: Common things and stuff, under words that mean any of them: a given name that is one of these
+#: words takes its whole group out of the competition.
+RIVALS: dict[str, str] = {
+    "person|people|human|man|woman|child|kid|boy|girl|baby|adult|crowd|pedestrian|passenger|rider"
+    "|driver|player|worker|face|head|body|skin|clothes|clothing|dress|shirt": "person",
+    "animal|wildlife|pet|mammal|creature|livestock|cattle|predator": (
+        "bird|cat|dog|horse|cow|sheep|elephant|bear|zebra|giraffe|monkey|rabbit|fish|insect|snake"
+    ),
+    "vehicle|transport|traffic": (
+        "car|bus|truck|train|motorcycle|bicycle|boat|ship|airplane|helicopter"
+    ),
+    "plant|vegetation|greenery|foliage|nature|garden": (
+        "tree|bush|grass|flower|leaves|moss|hedge|vine|mushroom"
+    ),
+    "sky|heaven|air": "sky|clouds",
+    "water|liquid": "sea|river|lake|swimming pool|waterfall",
+    "ground|land|terrain|landscape|soil|earth|surface": (
+        "road|sidewalk|gravel|dirt|sand|snow|ice|mud|field|grass|rock|floor"
+    ),
+    "mountain|hill|cliff|scenery": "mountain|hill|rock",
+    "building|architecture|structure|house|construction|city": (
+        "building|house|wall|roof|tower|bridge|stairs|fence|tent|skyscraper|church|temple"
+    ),
+    "background|backdrop": "wall|sky|floor|curtain",
+    "room|interior|indoor": "wall|floor|ceiling|curtain|carpet|door|window",
+    "furniture": (
+        "table|chair|sofa|bed|cabinet|shelf|desk|bench|stool|wardrobe|drawer|mattress|pillow"
+    ),
+    "textile|fabric|cloth": "curtain|carpet|blanket|towel|pillow|tablecloth",
+    "appliance|electronics|device|gadget|machine": (
+        "television|laptop|computer keyboard|refrigerator|oven|washing machine|lamp|camera"
+        "|mobile phone|loudspeaker|fan|radiator"
+    ),
+    "dish|tableware|crockery|kitchenware|utensil|cutlery": (
+        "plate|bowl|cup|bottle|drinking glass|spoon|fork|knife|pan|tray"
+    ),
+    "food|meal|snack": (
+        "bread|cake|pizza|meat|rice|soup|salad|cheese|egg|noodles|ice cream"
+    ),
+    "fruit|vegetable|produce": "apple|orange|banana|tomato|carrot|potato|broccoli|strawberry",
+    "drink|beverage": "coffee|wine|beer",
+    "paper|document|print": "book|newspaper|poster|map|cardboard box",
+    "tool|equipment": "hammer|screwdriver|rope|bucket|ladder|wheelbarrow",
+    "toy|game": "teddy bear|doll|ball|balloon|kite",
+    "sign|signal": "traffic sign|traffic light|billboard",
+    "bag|luggage|container": "backpack|suitcase|basket|handbag|barrel",
+    "instrument|musical instrument": "guitar|piano|drum",
+    "art|decoration": "painting|statue|vase|mirror|clock",
+    "sport|sports equipment": "surfboard|skis|skateboard|tennis racket",
+    "bathroom|sanitary": "toilet|sink|bathtub",
+    "street furniture|pole": "lamp post|fire hydrant|trash can|pole",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnlabelledRules:
+    """How readily pixels are left unlabelled; the defaults are calibrated on training data.
+
+    Attributes:
+        near: a rival whose text lies at least this near to a given name, as cosine, is left out.
+        limit: at most this many rivals join the decoder.
+        least_share: a rival joins if it wins this share of the places of the plain cost volume.
+        margin: a rival beats a given name where its score is higher by more than this.
+        threshold: a given name needs this score; None for the model's own, which grows with the
+            list of names.
+    """
+
+    near: float = 0.75
+    limit: int = 6
+    least_share: float = 0.01
+    margin: float = 0.15
+    threshold: float | None = None
+
+    def needed_score(self, usual: float, names: int) -> float:
+        """Tell which score a given name needs.
+
+        Args:
+            usual: the model's own threshold, for up to `PRESENT` names, in [0, 1].
+            names: how many are given.
+
+        Returns:
+            The rules' threshold; without one `usual`, its odds raised by the root of `names` to
+            `PRESENT` for longer lists, in [0, 1].
+
+        Source: dpseg choice; the more names, the higher the best of them scores where none belongs
+        (docs/experiments.md, 32).
+        """
+        if self.threshold is not None:
+            return self.threshold
+        raised = usual * sqrt(max(1, names / PRESENT))
+        return raised / (raised + 1 - usual)
+
+
+DEFAULT_UNLABELLED = UnlabelledRules()
+
+
+def rival_names() -> list[str]:
+    """List all rivals, each once."""
+    names = (name for group in RIVALS.values() for name in group.split("|"))
+    return list(dict.fromkeys(names))
+
+
+def unrelated_rivals(entries: Sequence[ClassEntry]) -> list[str]:
+    """Leave out the rivals that by their words mean a given class or a kind of it.
+
+    Args:
+        entries: the given classes.
+
+    Returns:
+        The names of the rivals that stay.
+    """
+    spoken = [
+        word
+        for entry in entries
+        for word in (*entry.words, *([entry.parent] if entry.parent else []))
+    ]
+    spoken_heads = [fold(word).split()[-1] for word in spoken]
+    covered = {thing for word in (*spoken, *spoken_heads) for thing in common_things(word)}
+    words = [stem(word) for word in spoken]
+    given = {*words, *(word.split()[-1] for word in words)}
+    for group_words, group in RIVALS.items():
+        if given & {stem(word) for word in group_words.split("|")}:
+            covered.update(group.split("|"))
+    return [
+        name
+        for name in rival_names()
+        if name not in covered and not any(_share_a_head(stem(name), word) for word in words)
+    ]
+
+
+_unrelated_rivals = lru_cache(maxsize=64)(unrelated_rivals)  # photo after photo asks the same
+
+
+def pick_rivals(
+    image_embedding: FloatArray,
+    given: FloatArray,
+    rivals: FloatArray,
+    rules: UnlabelledRules = DEFAULT_UNLABELLED,
+) -> list[int]:
+    """Find the rivals that win somewhere on the plain cost volume.
+
+    Args:
+        image_embedding: of the global view, D h w.
+        given: text embedding of each given class, unit vectors, K D.
+        rivals: text embedding of each rival, unit vectors, N D.
+        rules: says how near to a given class a rival may be, and how many join.
+
+    Returns:
+        Indices of rivals, the one that wins most places first.
+    """
+    far = np.flatnonzero((rivals @ given.T).max(axis=1) < rules.near)
+    places = unit(image_embedding.reshape(len(image_embedding), -1).T)  # (h w) D
+    winner = (places @ np.concatenate([given, rivals[far]]).T).argmax(axis=1)
+    wins = np.bincount(winner, minlength=len(given) + len(far))[len(given) :]
+    order = np.argsort(-wins, kind="stable")[: rules.limit]
+    least = max(1.0, rules.least_share * len(places))
+    return [int(far[index]) for index in order if wins[index] >= least]
+
+
+class Unnamed:
+    """The rivals of one model, embedded once.
+
+    Args:
+        runtime: the model.
+        bank: has the text embeddings of most rivals; the others are encoded at first use.
+        cache: where encoded text is kept.
+        rules: which rivals join.
+    """
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        bank: PromptBank | None,
+        *,
+        cache: PromptCache | None,
+        rules: UnlabelledRules = DEFAULT_UNLABELLED,
+    ) -> None:
+        self._runtime = runtime
+        self._bank = bank
+        self._cache = cache
+        self._rules = rules
+
+    def in_photo(
+        self, vocabulary: Vocabulary, text_embedding: FloatArray, image_embedding: FloatArray
+    ) -> list[str]:
+        """Choose the rivals of some classes in one photo.
+
+        Args:
+            vocabulary: the given classes.
+            text_embedding: of the given classes, unit vectors, K D.
+            image_embedding: of the photo's global view, D h w.
+
+        Returns:
+            Names that are not in the vocabulary, at most as many as the rules allow.
+        """
+        names = _unrelated_rivals(tuple(vocabulary))
+        if not names:
+            return []
+        vectors = np.stack([self._vectors[name] for name in names])
+        picked = pick_rivals(image_embedding, text_embedding, vectors, self._rules)
+        return [names[index] for index in picked]
+
+    @cached_property
+    def _vectors(self) -> dict[str, FloatArray]:
+        vectors: dict[str, FloatArray] = {}
+        missing = []
+        for entry in map(ClassEntry, rival_names()):
+            row = self._bank.find(entry) if self._bank else None
+            if self._bank is None or row is None:
+                missing.append(entry)
+            else:
+                vectors[entry.name] = self._bank.text_embedding[row]
+        if missing:
+            text_embedding, _, _ = encode_classes(self._runtime, Vocabulary(missing), self._cache)
+            made = unit(text_embedding.mean(axis=1))
+            vectors.update((entry.name, row) for entry, row in zip(missing, made, strict=True))
+        return vectors
+
+
+def leave_unlabelled(
+    winner: LabelArray, best: FloatArray, rival: FloatArray, *, threshold: float, margin: float
+) -> LabelArray:
+    """Take the label from pixels where no given class convinces.
+
+    Args:
+        winner: index of the best given class, any shape.
+        best: its score.
+        rival: score of the best rival, minus infinity without one.
+        threshold: a given class needs this score.
+        margin: a rival must be better by more than this.
+
+    Returns:
+        The labels, -1 where unlabelled.
+    """
+    labels: LabelArray = np.where((best < threshold) | (rival > best + margin), -1, winner)
+    return labels.astype(np.int32)
+
+
+def _share_a_head(rival: str, word: str) -> bool:
+    """Tell whether two names end in the same word, or one is found whole in the other."""
+    return rival.split()[-1] == word.split()[-1] or f" {rival} " in f" {word} "

@@ -1,0 +1,158 @@
+"""From the parts of a request to a question for the `Segmenter`.
+
+Reading is cheap and happens as the request comes in; decoding pictures is not, and happens when it
+is the request's turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from dpseg.errors import ImageError, PromptError, VocabularyError
+from dpseg.imaging.photo import load_photo
+from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.refine import RefineMode
+from dpseg.segmentation import Segmentation
+from dpseg.segmenter import Segmenter
+from dpseg.serve.settings import ServeSettings
+from dpseg.vocabulary import Vocabulary, builtin_names
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """An example picture as it came in: the class that it shows, its file and its mask's file."""
+
+    name: str
+    picture: bytes
+    mask: bytes | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """A question that is not checked against the model yet."""
+
+    photo: bytes
+    classes: Vocabulary | None
+    examples: Sequence[Shown]
+    refine: int
+    refine_mode: RefineMode
+    unlabelled: bool
+    prompts: PromptKind
+
+    def answer(self, segmenter: Segmenter, *, max_pixels: int) -> Segmentation:
+        """Decode the pictures and ask.
+
+        Args:
+            segmenter: whom to ask.
+            max_pixels: larger pictures are refused.
+
+        Raises:
+            DPSegError: the pictures or the names cannot be used.
+        """
+        examples: dict[str, list[tuple[npt.NDArray[np.uint8], Image.Image | None]]] = {}
+        for number, shown in enumerate(self.examples, 1):
+            try:
+                picture = load_photo(shown.picture, max_pixels=max_pixels, what="the file")
+                mask = None
+                if shown.mask is not None:
+                    pixels = load_photo(shown.mask, max_pixels=max_pixels, what="the mask")
+                    mask = Image.fromarray(pixels)
+            except ImageError as error:
+                raise PromptError(f"example {number}, of {shown.name!r}: {error}") from error
+            examples.setdefault(shown.name, []).append((picture, mask))
+        return segmenter(
+            load_photo(self.photo, max_pixels=max_pixels),
+            self.classes if self.classes is not None else (),
+            examples=examples,
+            refine=self.refine,
+            refine_mode=self.refine_mode,
+            unlabelled=self.unlabelled,
+            prompts=self.prompts,
+        )
+
+
+def read_classes(classes: Sequence[str], vocabulary: str) -> Vocabulary | None:
+    """Join names and a built-in class list.
+
+    Args:
+        classes: each a name, or several by commas; `car|automobile` gives synonyms.
+        vocabulary: a built-in list's name, or empty. Files of the server are not read.
+
+    Returns:
+        The list's classes, then the names; None if there are neither.
+
+    Raises:
+        VocabularyError: the names cannot be used, or there is no such list.
+    """
+    names = ",".join(classes)
+    if vocabulary and vocabulary not in builtin_names():
+        raise VocabularyError(
+            f"no vocabulary {vocabulary!r}; there are {', '.join(builtin_names())}."
+        )
+    listed = Vocabulary.load(vocabulary) if vocabulary else None
+    given = Vocabulary.of(names) if names.strip(" ,") else None
+    if listed is None or given is None:
+        return listed if given is None else given
+    return Vocabulary([*listed, *(entry for entry in given if listed.find(entry.name) is None)])
+
+
+def read_examples(
+    pictures: Sequence[bytes],
+    names: Sequence[str],
+    masks: Sequence[bytes],
+    mask_of: Sequence[int],
+) -> list[Shown]:
+    """Bring example pictures, their classes and their masks together.
+
+    Args:
+        pictures: files.
+        names: of the class that each shows, in the same order.
+        masks: files.
+        mask_of: which picture each belongs to, from 0.
+
+    Raises:
+        PromptError: they do not fit together.
+    """
+    if len(pictures) != len(names):
+        raise PromptError(
+            f"{len(pictures)} examples come with {len(names)} example_classes; "
+            "give one name for each picture, in the same order."
+        )
+    if len(masks) != len(mask_of):
+        raise PromptError(
+            f"{len(masks)} example_masks come with {len(mask_of)} mask_of; "
+            "give one number for each mask, in the same order."
+        )
+    if any(not 0 <= index < len(pictures) for index in mask_of):
+        raise PromptError(f"mask_of is {list(mask_of)}, but {len(pictures)} examples were given.")
+    if any(not name.strip() for name in names):
+        raise PromptError("an example_classes is empty; name what each picture shows.")
+    mask_for = dict(zip(mask_of, masks, strict=True))
+    return [
+        Shown(name=name.strip(), picture=picture, mask=mask_for.get(index))
+        for index, (name, picture) in enumerate(zip(names, pictures, strict=True))
+    ]
+
+
+def check_counts(
+    classes: Vocabulary | None, examples: Sequence[Shown], settings: ServeSettings
+) -> None:
+    """Refuse questions that are too large.
+
+    Raises:
+        VocabularyError: too many names.
+        PromptError: too many example pictures.
+    """
+    if classes is not None and len(classes) > settings.max_classes:
+        raise VocabularyError(
+            f"{len(classes)} classes were given; at most {settings.max_classes} are possible."
+        )
+    if len(examples) > settings.max_examples:
+        raise PromptError(
+            f"{len(examples)} examples were given; at most {settings.max_examples} are possible."
+        )

@@ -1,0 +1,272 @@
+"""Prompt tuning: fit the prompts of a few classes to labelled pictures, the network frozen.
+
+Text and visual prompts, class-wise, level-wise and token-wise, are optimised together through the
+whole decoder. Pictures are encoded once, before the first step: a step is one decoder pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor
+from torch.nn import functional as F
+
+from dpseg.arrays import ImageArray, LabelArray
+from dpseg.data.dataset import BACKGROUND, LabelledFolder
+from dpseg.engines.protocol import Runtime
+from dpseg.engines.torch_engine import TorchRuntime, prompt_tensors
+from dpseg.errors import DataError
+from dpseg.model.dpseg import DPSeg, Prompts
+from dpseg.prompts.bank import PromptBank
+from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.ontology import PromptOntology
+from dpseg.prompts.pooling import unit
+from dpseg.prompts.regions import fit_picture
+from dpseg.prompts.tables import VisualTables
+from dpseg.prompts.tuned import TunedPrompts
+from dpseg.prompts.visual import CropSource
+
+IGNORED = -1
+KINDS = ("text_embedding", "visual_embedding", "text_tokens", "visual_tokens")
+
+
+@dataclass(frozen=True)
+class TuneSettings:
+    """How far and how long prompts are tuned.
+
+    Attributes:
+        steps: optimiser steps, one picture each.
+        rate: peak rate of Adam, in units of the prompts, which have length 1.
+        hold: weight of the pull back to where the prompts began.
+        classes: at most so many compete in a step: those in the picture, and a sample of others.
+        seed: of all chance.
+    """
+
+    steps: int = 120
+    rate: float = 2e-3
+    hold: float = 1.0
+    classes: int = 16
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A labelled picture, encoded, in half precision: E 1 D h w, E_j; and its label H W."""
+
+    image_embedding: Tensor
+    image_features: dict[int, Tensor]
+    label: Tensor
+
+
+def tune_prompts(
+    runtime: TorchRuntime,
+    ontology: PromptOntology,
+    samples: Sequence[tuple[ImageArray, LabelArray]],
+    classes: Sequence[int],
+    settings: TuneSettings | None = None,
+    *,
+    progress: bool = False,
+) -> TunedPrompts:
+    """Tune the prompts of some classes.
+
+    Args:
+        runtime: the model, which stays as it is.
+        ontology: where the prompts begin; the other classes compete as they are.
+        samples: pictures H W 3 with class indices H W; -1 is ignored, -2 is none of the classes.
+        classes: indices of those to tune.
+        settings: how far and how long.
+        progress: show a bar.
+
+    Returns:
+        The tuned prompts.
+
+    Raises:
+        DataError: there is nothing to tune, or none of the classes is in a picture.
+    """
+    settings = settings or TuneSettings()
+    present = {int(index) for _, label in samples for index in np.unique(label) if index >= 0}
+    lacking = [ontology.vocabulary[index].name for index in classes if index not in present]
+    if not classes or lacking:
+        raise DataError(f"no picture shows {', '.join(lacking) or 'any class to tune'}")
+    generator = np.random.default_rng(settings.seed)
+    shown = [_encode(runtime, image, label) for image, label in samples]
+    start = _begun(ontology, classes)
+    frozen = prompt_tensors(start.arrays)
+    chosen = torch.tensor(list(classes))
+    tuned = _parameters(frozen, chosen)
+    began = {name: values.detach().clone() for name, values in tuned.items()}
+    optimiser = torch.optim.Adam(tuned.values())
+    steps = range(settings.steps)
+    screen = Console(stderr=True)
+    for step in track(steps, "Tuning", console=screen, transient=True, disable=not progress):
+        rate = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
+        optimiser.param_groups[0]["lr"] = rate
+        picture = shown[generator.integers(len(shown))]
+        competing = _competing(picture.label, chosen, len(ontology.vocabulary), settings, generator)
+        prompts = _with_parameters(frozen, chosen, tuned).select(competing)
+        loss = _loss(runtime, picture, prompts, competing) + settings.hold * _moved(tuned, began)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+    done = _with_parameters(frozen, chosen, {n: v.detach() for n, v in tuned.items()})
+    return TunedPrompts.of_rows(_as_ontology(start, done), list(classes), runtime.info.encoder_key)
+
+
+def tune_on_folder(
+    runtime: Runtime,
+    bank: PromptBank | None,
+    folder: LabelledFolder,
+    *,
+    names: Sequence[str] | None = None,
+    shots: int = 5,
+    settings: TuneSettings | None = None,
+    progress: bool = False,
+) -> TunedPrompts:
+    """Tune prompts on the first few photos of each class in a labelled folder.
+
+    Args:
+        runtime: the model; one that runs on torch.
+        bank: its prompt bank, or None.
+        folder: the photos.
+        names: classes to tune; None for all that are shown.
+        shots: photos of each class; they serve as its example pictures, too.
+        settings: how far and how long.
+        progress: show a bar.
+
+    Returns:
+        The tuned prompts.
+
+    Raises:
+        DataError: a name is no class, a class to tune is in no photo, or the model does not run on
+            torch.
+    """
+    if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.model.network, DPSeg):
+        raise DataError(f"prompts can be tuned for dpseg models on torch, not {runtime.info.name}")
+    vocabulary = folder.vocabulary
+    if vocabulary.names != folder.names:
+        raise DataError(f"{folder.root}: labels of grouped classes cannot tune single ones")
+    wanted = [vocabulary.find(name) for name in names or folder.names]
+    unknown = [name for name, index in zip(names or (), wanted, strict=False) if index is None]
+    if unknown:
+        raise DataError(f"{unknown[0]!r} is no class of {folder.root}")
+    classes = sorted({index for index in wanted if index is not None})
+    chosen = (folder[number] for number in folder.showing(classes, shots))
+    samples = [(sample.image, sample.label) for sample in chosen]
+    if names is None:
+        shown = {int(index) for _, label in samples for index in np.unique(label)}
+        classes = [index for index in classes if index in shown]
+    pictures = CropSource.from_samples(
+        runtime, samples, folder.names, wanted=[folder.names[i] for i in classes], per_class=shots
+    )
+    ontology = PromptOntology.build(
+        runtime, vocabulary, bank=bank, examples=pictures, cache=PromptCache()
+    )
+    return tune_prompts(runtime, ontology, samples, classes, settings, progress=progress)
+
+
+def _begun(ontology: PromptOntology, classes: Sequence[int]) -> PromptOntology:
+    """Let a class without a visual prompt begin with its text as the class-wise one."""
+    origins = list(ontology.origins)
+    embedding = ontology.visual.embedding.copy()
+    for index in classes:
+        if origins[index] is None:
+            embedding[index] = ontology.text_embedding[index]
+        origins[index] = "tuned"
+    visual = replace(ontology.visual, embedding=embedding)
+    return replace(ontology, kind="dual", visual=visual, origins=tuple(origins))
+
+
+def _encode(runtime: TorchRuntime, image: ImageArray, label: LabelArray) -> _Shown:
+    features = runtime.encode_image(fit_picture(image, runtime.info))
+    return _Shown(
+        torch.from_numpy(features.image_embedding)[None].half(),
+        {level: torch.from_numpy(f)[None].half() for level, f in features.image_features.items()},
+        torch.from_numpy(np.asarray(label, np.int64)),
+    )
+
+
+def _parameters(prompts: Prompts, classes: Tensor) -> dict[str, Tensor]:
+    """Copy what is tuned of some classes: kind, or level of the visual features, to values."""
+    rows = {name: getattr(prompts, name)[classes] for name in KINDS}
+    rows |= {str(level): table[classes] for level, table in prompts.visual_features.items()}
+    return {name: values.clone().requires_grad_() for name, values in rows.items()}
+
+
+def _with_parameters(prompts: Prompts, classes: Tensor, tuned: dict[str, Tensor]) -> Prompts:
+    """Put tuned values in the places of some classes."""
+    kinds = {name: getattr(prompts, name).index_copy(0, classes, tuned[name]) for name in KINDS}
+    levels = {
+        level: table.index_copy(0, classes, tuned[str(level)])
+        for level, table in prompts.visual_features.items()
+    }
+    return replace(prompts, visual_features=levels, **kinds)
+
+
+def _competing(
+    label: Tensor,
+    tuned: Tensor,
+    classes: int,
+    settings: TuneSettings,
+    generator: np.random.Generator,
+) -> Tensor:
+    """Choose the classes of a step: all in the picture, and others, tuned ones first."""
+    present = torch.unique(label[label >= 0]).tolist()
+    absent_tuned = [int(index) for index in generator.permutation(tuned.numpy())]
+    others = [int(index) for index in generator.permutation(classes)]
+    half = max(1, (settings.classes - len(present)) // 2)
+    wanted = [*present, *[i for i in absent_tuned if i not in present][:half], *others]
+    kept = list(dict.fromkeys(wanted))[: max(settings.classes, len(present))]
+    return torch.tensor(sorted(kept))
+
+
+def _loss(runtime: TorchRuntime, picture: _Shown, prompts: Prompts, competing: Tensor) -> Tensor:
+    """Cross-entropy of the coarse and of the final logits; background speaks against all."""
+    coarse, output = runtime.model.network.decode(
+        picture.image_embedding.float(),
+        {level: features.float() for level, features in picture.image_features.items()},
+        prompts,
+        runtime.switches.but(keep=None),
+    )
+    logits = [coarse] if output is None else [coarse, output.logits]
+    return torch.stack([_fit_of(one[0].float(), picture.label, competing) for one in logits]).sum()
+
+
+def _fit_of(logits: Tensor, label: Tensor, competing: Tensor) -> Tensor:
+    """How badly logits, K h w, fit a label, H W; every class in the picture weighs the same."""
+    size = logits.shape[-2:]
+    small = F.interpolate(label[None, None].float(), size, mode="nearest-exact")[0, 0].long()
+    target = torch.searchsorted(competing, small.clamp_min(0))
+    target = torch.where(small >= 0, target, IGNORED)  # h w
+    weight = torch.bincount(target[target >= 0], minlength=len(competing)).clamp_min(1)
+    fit = F.cross_entropy(
+        logits[None], target[None], weight=1 / weight.float(), ignore_index=IGNORED
+    )
+    background = small == BACKGROUND
+    spilled = F.softplus(logits[:, background]).mean() if background.any() else logits.new_zeros(())
+    return (fit if (target >= 0).any() else logits.new_zeros(())) + spilled
+
+
+def _moved(tuned: dict[str, Tensor], began: dict[str, Tensor]) -> Tensor:
+    """How far prompts have turned from where they began, 1 - cosine, in the mean."""
+    turned = [1 - F.cosine_similarity(tuned[name], began[name], dim=-1).mean() for name in KINDS]
+    return torch.stack(turned).mean()
+
+
+def _as_ontology(ontology: PromptOntology, prompts: Prompts) -> PromptOntology:
+    """Write tensors back as unit vectors."""
+    return replace(
+        ontology,
+        text_embedding=unit(prompts.text_embedding.numpy()),
+        text_tokens=unit(prompts.text_tokens.numpy()),
+        visual=VisualTables(
+            unit(prompts.visual_embedding.numpy()),
+            {level: unit(table.numpy()) for level, table in prompts.visual_features.items()},
+            unit(prompts.visual_tokens.numpy()),
+        ),
+    )

@@ -1,0 +1,194 @@
+"""Models on CLIP towers, from their names and files to labels."""
+
+import json
+
+import numpy as np
+import pytest
+import skimage.data
+import torch
+from safetensors.torch import load_file, save_file
+
+from dpseg import Segmenter
+from dpseg.encoders.open_clip import OpenClipEncoder
+from dpseg.engines.protocol import PromptArrays
+from dpseg.engines.torch_engine import TorchRuntime
+from dpseg.errors import CheckpointError
+from dpseg.factory.clip import ClipModel, load_clip, named_clip_config, save_clip
+from dpseg.factory.config import PRESETS
+from dpseg.factory.load import load_runtime
+from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.templates import check_templates, imagenet_templates
+from dpseg.prompts.text import encode_classes
+from dpseg.vocabulary import Vocabulary
+
+
+@pytest.fixture(scope="module")
+def model(clip_config):
+    torch.manual_seed(0)
+    return ClipModel(clip_config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    save_clip(model, folder / "model.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def photo():
+    return skimage.data.chelsea()[:64, 100:196]
+
+
+@pytest.fixture
+def single_precision(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+
+
+def test_saved_model_comes_back(model, folder):
+    loaded = load_clip(folder / "model.safetensors")
+    assert loaded.config == model.config
+    torch.testing.assert_close(loaded.state_dict(), model.state_dict())
+    assert loaded.encoder_key() == model.encoder_key()
+
+
+def test_prompt_encoder_of_its_own_comes_back(clip_config, tmp_path):
+    model = ClipModel(clip_config)
+    model.keep_prompt_tower()
+    model.keep_prompt_tower()  # again changes nothing
+    with torch.no_grad():
+        model.encoder.clip.visual.head.proj.weight.mul_(3)
+    save_clip(model, tmp_path / "model.safetensors")
+    loaded = load_clip(tmp_path / "model.safetensors").encoder
+    image = torch.rand(1, 3, 32, 32)
+    seen, prompted = loaded.encode_image(image), loaded.encode_prompt(image)
+    torch.testing.assert_close(seen.image_embedding, 3 * prompted.image_embedding)
+
+
+def test_damaged_files_are_refused(folder, tmp_path):
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(CheckpointError, match="no weights at"):
+        load_clip(path)
+    path.write_bytes((folder / "model.safetensors").read_bytes()[:500])
+    with pytest.raises(CheckpointError, match="no model on CLIP towers"):
+        load_clip(path)
+    state = load_file(folder / "model.safetensors")
+    save_file(state, path)
+    with pytest.raises(CheckpointError, match="no model on CLIP towers: 'config'"):
+        load_clip(path)
+    config = json.dumps({"name": "x", "clip": "ViT-B-32", "pretrained": None})
+    save_file(state, path, metadata={"config": config})
+    with pytest.raises(CheckpointError, match="no ConvNeXt"):
+        load_clip(path)
+
+
+def test_untrained_model_takes_the_highest_mean_cosine(folder, photo, single_precision):
+    """Training-free: labels are the argmax of F_c, by numpy from embeddings alone."""
+    runtime, bank = load_runtime(folder)
+    assert bank is None
+    assert not runtime.switches.decoder
+    text, tokens, mask = encode_classes(runtime, Vocabulary.of("cat, grass, a red wall"))
+    none = np.zeros_like(text)
+    levels = {j: np.zeros((3, 3, c), np.float32) for j, c in ((4, 48), (3, 32), (2, 24))}
+    prompts = PromptArrays(text, none, levels, tokens, mask, tokens[:, :1], np.zeros(3, bool))
+    features = runtime.encode_image(photo)
+    places = features.image_embedding / np.linalg.norm(features.image_embedding, axis=0)
+    expected = np.einsum("dhw,kmd->khw", places, text) / 3
+    logits = runtime.score(features, prompts)
+    assert logits.shape == (3, 2, 3)
+    np.testing.assert_array_equal(logits.argmax(0), expected.argmax(0))
+    np.testing.assert_allclose(logits, np.e**3 * expected - 5, atol=1e-3)
+
+
+def test_trained_decoder_takes_part(clip_config, tmp_path, photo):
+    model = ClipModel(clip_config)
+    torch.nn.init.normal_(model.network.decoder.predict.weight)
+    save_clip(model, tmp_path / "model.safetensors")
+    runtime, _ = load_runtime(tmp_path)
+    assert runtime.switches.decoder
+    segmenter = Segmenter(runtime, cache=PromptCache(tmp_path / "cache"))
+    result = segmenter(
+        photo, ["cat", "grass"], examples={"cat": [photo[:32, :32]]}, refine=1, unlabelled=False
+    )
+    assert result.labels.shape == photo.shape[:2]
+    assert set(np.unique(result.labels)) <= {0, 1}
+    assert result.scores.shape[0] == 2
+    assert "cat" in str(result.explain(x=3, y=3))
+
+
+def test_words_alone_go_through_the_baseline(sed_config, photo, tmp_path):
+    model = ClipModel(sed_config)
+    segmenter = Segmenter(TorchRuntime(model), cache=PromptCache(tmp_path))
+    result = segmenter(photo, ["cat", "grass", "sky"], unlabelled=False)
+    assert set(np.unique(result.labels)) <= {0, 1, 2}
+    assert segmenter.info.name == "sed-tiny"
+
+
+def test_encoder_key_follows_every_tower(clip_config, model):
+    keys = {model.encoder_key()}
+    for weight in ("clip.text_projection", "clip.visual.head.proj.weight"):
+        torch.manual_seed(0)
+        other = ClipModel(clip_config)
+        with torch.no_grad():
+            other.encoder.get_parameter(weight).add_(0.1)
+        keys.add(other.encoder_key())
+    assert len(keys) == 3
+
+
+def test_presets_are_the_papers():
+    for network in ("dpseg", "sed"):
+        base, large = (PRESETS[f"{network}-convnext-{size}"] for size in "bl")
+        assert (base.clip, large.clip) == ("convnext_base_w_320", "convnext_large_d_320")
+        assert base.pretrained == "laion_aesthetic_s13b_b82k"
+        assert large.pretrained == "laion2b_s29b_b131k_ft_soup"
+        assert base.network == network
+
+
+def test_imagenet_templates_are_sentences_with_one_gap():
+    templates = imagenet_templates()
+    assert len(set(check_templates(templates))) == 80
+    assert templates[0] == "a bad photo of a {}."
+
+
+@pytest.mark.parametrize(
+    ("name", "clip", "pretrained"),
+    [
+        ("dpseg-convnext-b", "convnext_base_w_320", "laion_aesthetic_s13b_b82k"),
+        ("dpseg-convnext-l:mine.pt", "convnext_large_d_320", "mine.pt"),
+        ("convnext_base", "convnext_base", "laion400m_s13b_b51k"),
+        ("convnext_base_w:laion2b_s13b_b82k", "convnext_base_w", "laion2b_s13b_b82k"),
+        ("convnext_tiny:mine.pt", "convnext_tiny", "mine.pt"),
+    ],
+)
+def test_names_choose_towers_and_weights(name, clip, pretrained):
+    config = named_clip_config(name)
+    assert (config.clip, config.pretrained, config.network) == (clip, pretrained, "dpseg")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("sed-convnext-b", "dpseg import-sed"),
+        ("convnext_base_w", "convnext_base_w:WEIGHTS .*laion2b_s13b_b82k_augreg"),
+        ("convnext_tiny", "give a file"),
+        ("convnext_huge", "'convnext_huge' is neither a preset .*dpseg-lite"),
+        ("dpseg-convnext-b:nowhere.pt", "neither a file nor a tag"),
+    ],
+)
+def test_names_that_say_too_little_are_refused(name, message):
+    with pytest.raises(CheckpointError, match=message):
+        load_runtime(name)
+
+
+def test_named_preset_runs_through_the_segmenter(clip_config, photo, tmp_path, monkeypatch):
+    """A preset by name, its weights from a local file as they would come from the hub."""
+    path = tmp_path / "clip.pt"
+    tiny = clip_config.architecture
+    encoder = OpenClipEncoder("convnext_tiny", pretrained=None, architecture=tiny)
+    torch.save(encoder.clip.state_dict(), path)
+    monkeypatch.setitem(PRESETS, "dpseg-tiny", clip_config)
+    monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
+    segmenter = Segmenter.from_pretrained(f"dpseg-tiny:{path}")
+    result = segmenter(photo, "cat, grass", unlabelled=False)
+    assert result.labels.shape == photo.shape[:2]

@@ -1,0 +1,86 @@
+"""A model goes to a hub and into folders, and comes back as it was."""
+
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+
+import dpseg.factory.load
+from colour_runtime import ColourRuntime
+from dpseg import CheckpointError, Segmenter
+from dpseg.factory.hub import download, is_hub_id, save_model, upload
+from factory.hub_server import running_hub
+
+FILES = {"dpseg-lite.safetensors": b"weights" * 1000, "dpseg-lite-bank.safetensors": b"bank"}
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a model's files; what they hold is not looked at."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    for name, content in FILES.items():
+        (folder / name).write_bytes(content)
+    monkeypatch.setattr(dpseg.factory.load, "load_runtime", lambda _, **__: (ColourRuntime(), None))
+    return folder
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    with running_hub() as (hub, address):
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # whoever runs this may have set it
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        yield hub
+
+
+def test_a_saved_model_is_the_loaded_one(model: Path, tmp_path: Path) -> None:
+    folder = Segmenter.from_pretrained(model).save_pretrained(tmp_path / "copy", notes="Trained.")
+    assert {p.name: p.read_bytes() for p in folder.glob("*.safetensors")} == FILES
+    card = (folder / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: dpseg\n")
+    assert "Trained." in card
+    assert 'from_pretrained("copy")' in card
+    Segmenter.from_pretrained(folder).save_pretrained(folder)  # onto itself
+
+
+def test_the_hub_gives_back_what_was_pushed(model: Path, hub) -> None:
+    address = Segmenter.from_pretrained(model).push_to_hub("someone/flowers")
+    assert "/someone/flowers/commit/" in address
+    assert set(hub.repositories["someone/flowers"]) == {*FILES, "README.md"}
+    folder = download("someone/flowers")
+    assert {p.name: p.read_bytes() for p in folder.glob("*.safetensors")} == FILES
+    assert 'from_pretrained("someone/flowers")' in (folder / "README.md").read_text()
+    again = Segmenter.from_pretrained("someone/flowers")
+    assert again.save_pretrained(model.parent / "third").joinpath("README.md").exists()
+
+
+def test_unknown_models_are_told(hub) -> None:
+    with pytest.raises(CheckpointError, match="no-one/nothing"):
+        Segmenter.from_pretrained("no-one/nothing")
+
+
+def test_only_models_of_files_are_saved(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="loaded from files"):
+        Segmenter(ColourRuntime()).save_pretrained(tmp_path)
+
+
+def test_hub_names_are_told_from_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert is_hub_id("someone/model-1.0_b")
+    (tmp_path / "runs/lite").mkdir(parents=True)
+    for name in ("dpseg-lite", "runs/lite", "./runs/none", "/runs/none", "a/b/c", "a b/c", "a/"):
+        assert not is_hub_id(name)
+
+
+def test_a_card_is_written_for_any_model(tmp_path: Path, model: Path) -> None:
+    files = sorted(model.iterdir())
+    info = ColourRuntime().info
+    folder = save_model(files, tmp_path / "x", info=info, source="a/b", license_name="mit")
+    card = (folder / "README.md").read_text()
+    assert "license: mit" in card
+    assert info.encoder_key in card
+    assert callable(upload)

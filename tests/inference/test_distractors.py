@@ -1,0 +1,103 @@
+"""What was not named stays unlabelled, and what was named is not taken away by its own kind."""
+
+import numpy as np
+import pytest
+
+from dpseg.inference.distractors import (
+    UnlabelledRules,
+    leave_unlabelled,
+    pick_rivals,
+    rival_names,
+    unrelated_rivals,
+)
+from dpseg.vocabulary import ClassEntry, Vocabulary
+
+AXES = np.eye(6, dtype=np.float32)
+
+
+def test_rivals_are_a_hundred_common_words() -> None:
+    names = rival_names()
+    assert 100 <= len(names) <= 180
+    assert len(set(names)) == len(names)
+    Vocabulary.of(names)  # all usable as class names
+
+
+@pytest.mark.parametrize(
+    ("given", "gone", "stays"),
+    [
+        ("dog", {"dog"}, {"cat", "grass"}),
+        ("Dogs", {"dog"}, {"cat"}),
+        ("animal", {"dog", "cat", "bird"}, {"grass", "person"}),
+        ("wild animals", {"elephant"}, {"tree"}),
+        ("apple tree", {"tree"}, {"grass"}),
+        ("woman", {"person"}, {"wall"}),
+        ("bear", {"bear", "teddy bear"}, {"dog"}),
+        ("parked_cars", {"car"}, {"truck"}),
+        ("buses", {"bus"}, {"car"}),
+        ("glasses", {"drinking glass"}, {"grass"}),
+        ("old houses", {"house", "building"}, {"sky"}),
+        ("astronaut", {"person"}, {"wall"}),
+        ("young nurses", {"person"}, {"bed"}),
+        ("poodle", {"dog"}, {"cat", "person"}),
+        ("dahlia", {"flower"}, {"grass"}),
+        ("steel crane", {"bird"}, {"building"}),  # either sense
+    ],
+)
+def test_relatives_of_a_given_name_do_not_compete(
+    given: str, gone: set[str], stays: set[str]
+) -> None:
+    names = set(unrelated_rivals(Vocabulary.of([given])))
+    assert not names & gone
+    assert stays <= names
+
+
+def test_synonyms_and_parents_count_too() -> None:
+    names = unrelated_rivals(
+        [ClassEntry("rex", synonyms=("dog",)), ClassEntry("oak", parent="tree")]
+    )
+    assert not {"dog", "tree"} & set(names)
+
+
+def test_only_rivals_that_win_somewhere_join() -> None:
+    image = np.zeros((6, 10, 10), np.float32)
+    image[0, :, :5] = 1  # the given class
+    image[2, :6, 5:] = 2  # rival 0
+    image[3, 6:, 5:] = 2  # rival 1
+    picked = pick_rivals(image, AXES[:2], AXES[2:], UnlabelledRules())
+    assert picked == [0, 1]
+    assert pick_rivals(image, AXES[:2], AXES[2:], UnlabelledRules(limit=1)) == [0]
+    assert pick_rivals(image, AXES[:2], AXES[2:], UnlabelledRules(least_share=0.25)) == [0]
+
+
+def test_rivals_near_a_given_name_are_left_out() -> None:
+    image = np.zeros((6, 4, 4), np.float32)
+    image[2] = 1
+    near = np.array([[0.9, 0, np.sqrt(1 - 0.81), 0, 0, 0]], np.float32)
+    assert pick_rivals(image, AXES[:2], near) == []
+    assert pick_rivals(image, AXES[:2], AXES[2:3]) == [0]
+
+
+def test_pixels_stay_unlabelled_below_the_threshold_or_a_clear_rival() -> None:
+    labels = leave_unlabelled(
+        np.array([0, 1, 1, 0], np.int32),
+        np.array([0.9, 0.2, 0.5, 0.5], np.float32),
+        np.array([0.1, -np.inf, 0.8, 0.52], np.float32),
+        threshold=0.3,
+        margin=0.05,
+    )
+    assert labels.tolist() == [0, -1, -1, 0]
+    assert labels.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("names", "odds"),
+    [(1, 1 / 4), (4, 1 / 4), (16, 1 / 2), (64, 1.0)],  # a score of 0.2 has odds of 1 to 4
+)
+def test_longer_lists_need_surer_names(names: int, odds: float) -> None:
+    assert UnlabelledRules().needed_score(0.2, names) == pytest.approx(odds / (1 + odds))
+    assert UnlabelledRules(threshold=0.1).needed_score(0.2, names) == 0.1
+
+
+def test_needed_score_stays_a_score() -> None:
+    assert UnlabelledRules().needed_score(0.0, 80) == 0
+    assert UnlabelledRules().needed_score(1.0, 80) == 1

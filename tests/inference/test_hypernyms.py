@@ -1,0 +1,69 @@
+"""Common names of what the model has not met: from the table that ships."""
+
+import numpy as np
+import pytest
+
+from dpseg.engines.protocol import VisualEmbedding
+from dpseg.inference.hypernyms import common_name, common_things, stem, with_common_names
+from dpseg.prompts.bank import PromptBank
+from dpseg.vocabulary import ClassEntry, Vocabulary
+
+
+@pytest.fixture
+def bank():
+    rows = np.eye(2, 4, dtype=np.float32)
+    visual = VisualEmbedding(class_wise=rows, level_wise={}, token_wise=rows[:, None])
+    return PromptBank(
+        encoder_key="k", names=("person", "poodle"), text_embedding=rows, visual=visual
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("astronaut", "person"),
+        ("Nurses", "person"),
+        ("fire_engine", "truck"),
+        ("pagoda", "temple"),  # the narrowest
+        ("dahlia", "flower"),
+        ("crane", None),  # a machine, then a bird
+        ("person", None),
+        ("wug", None),
+    ],
+)
+def test_common_name_is_of_the_most_frequent_sense(word, expected):
+    assert common_name(word) == expected
+
+
+def test_things_of_rarer_senses_count_too():
+    assert "bird" in common_things("crane")
+    assert {"temple", "building"} <= set(common_things("pagodas"))
+    assert not common_things("wug")
+
+
+def test_insults_and_proper_names_are_no_kinds():
+    assert not common_things("mont blanc")
+    assert not common_things("gringo")
+
+
+def test_plural_and_singular_have_one_stem():
+    assert stem("Buses") == stem("bus") == "bus"
+    assert stem("glass") == "glass"
+
+
+def test_unknown_words_get_the_name_of_their_kind(bank):
+    asked = Vocabulary([ClassEntry("astronaut", ("cosmonaut",)), ClassEntry("poodle")])
+    widened = with_common_names(asked, bank)
+    assert widened.names == asked.names
+    assert widened[0].synonyms == ("cosmonaut", "person")
+    assert widened[1] == asked[1]  # in the bank
+
+
+def test_a_common_name_that_is_asked_for_is_not_shared(bank):
+    asked = Vocabulary([ClassEntry("astronaut"), ClassEntry("people", ("person",))])
+    assert list(with_common_names(asked, bank)) == list(asked)
+
+
+def test_two_kinds_share_their_common_name(bank):
+    widened = with_common_names(Vocabulary.of("astronaut, nurse"), bank)
+    assert [entry.synonyms for entry in widened] == [("person",), ("person",)]

@@ -1,0 +1,37 @@
+"""Words that are kinds of common names, from a WordNet of eight nouns, and the table that ships."""
+
+import pytest
+
+from dpseg.train.lite.hypernyms import kinds_of, write_kinds
+from dpseg.train.lite.wordnet import WORDNET_FOLDER, read_noun_senses, read_noun_synsets
+from dpseg.vocabulary import KINDS_FILE
+from tiny_wordnet import write_wordnet
+
+
+def test_a_kind_is_below_the_first_sense_of_the_name(tmp_path):
+    folder = write_wordnet(tmp_path)
+    names, database = (
+        ["animal", "dog", "crane", "spoon"],
+        (
+            read_noun_synsets(folder),
+            read_noun_senses(folder),
+        ),
+    )
+    kinds = kinds_of(names, *database, rank=0)
+    assert kinds["animal"] == ["cat", "dog", "domestic dog", "living creature", "puss"]
+    assert kinds["dog"] == []  # "domestic dog" ends in it; Rex is a certain dog
+    assert kinds["crane"] == []
+    assert "spoon" not in kinds
+    assert kinds_of(names, *database, rank=1)["animal"] == ["crane"]  # a bird in its second sense
+
+
+def test_only_names_with_kinds_have_a_line(tmp_path):
+    path = tmp_path / "kinds.tsv"
+    write_kinds(path, write_wordnet(tmp_path / "wordnet"))
+    assert path.read_text() == "cat\tpuss\t\n"  # of all rivals, this WordNet has dog and cat
+
+
+@pytest.mark.skipif(not WORDNET_FOLDER.exists(), reason="needs WordNet")
+def test_the_table_that_ships_can_be_made_again(tmp_path):
+    write_kinds(tmp_path / "kinds.tsv")
+    assert (tmp_path / "kinds.tsv").read_text() == KINDS_FILE.read_text()
