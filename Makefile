@@ -17,6 +17,7 @@ test: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict src
+	$(BIN)/lint-imports
 	$(BIN)/pytest
 
 docs: $(VENV)/.installed-dev

@@ -22,8 +22,7 @@ import numpy as np
 import torch
 from safetensors.numpy import load_file
 
-from dpseg.engines.torch_engine import TorchRuntime
-from dpseg.factory.clip import ClipModel
+from dpseg.factory.clip import ClipModel, clip_engine
 from dpseg.factory.importers.sed import import_sed, matching_preset, summary
 from dpseg.model.dpseg import Prompts, Switches
 from dpseg.prompts.text import encode_classes
@@ -70,7 +69,7 @@ def compute(
     for line in recipe["classes"]:
         name, *synonyms = line.split(", ")
         entries.append(ClassEntry(name, synonyms=tuple(synonyms)))
-    text, _, _ = encode_classes(TorchRuntime(model), Vocabulary(entries))
+    text, _, _ = encode_classes(clip_engine(model), Vocabulary(entries))
 
     image = torch.from_numpy(maker["deterministic_image"](**recipe["image"]))[None]  # 1 3 H W
     encoder = model.encoder

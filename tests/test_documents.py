@@ -49,7 +49,7 @@ from dpseg.encoders.minilm import EMBEDDING_DIM
 from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import CheckpointError
 from dpseg.factory.config import PRESETS, ClipConfig, LiteConfig
-from dpseg.factory.lite import LiteModel
+from dpseg.factory.lite import LiteModel, lite_engine
 from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.serve import ServeSettings
@@ -264,7 +264,7 @@ def use_random_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LiteModel(LiteConfig(image_size=64, anchors=4))
     torch.nn.init.normal_(model.text_map.centres)
     torch.nn.init.normal_(model.text_map.coefficients)
-    runtime = TorchRuntime(model, text_tower=Words())  # type: ignore[arg-type]
+    runtime = lite_engine(model, text_tower=Words())  # type: ignore[arg-type]
     bank = bank_of(runtime)
     monkeypatch.setattr(dpseg.factory.load, "load_runtime", lambda _, **__: (runtime, bank))
 

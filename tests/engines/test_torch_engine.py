@@ -10,15 +10,16 @@ import torch
 
 from dpseg.engines import torch_engine as module
 from dpseg.engines.protocol import ImageFeatures, PromptArrays
-from dpseg.engines.torch_engine import TorchRuntime, prompt_tensors
+from dpseg.engines.torch_engine import prompt_tensors
 from dpseg.errors import ShapeError
+from dpseg.factory.lite import lite_engine
 
 CLASSES, TEMPLATES, TOKENS = 5, 4, 3
 
 
 @pytest.fixture(scope="module")
 def torch_runtime(lite_model, text_tower):
-    return TorchRuntime(copy.deepcopy(lite_model), text_tower=text_tower)
+    return lite_engine(copy.deepcopy(lite_model), text_tower=text_tower)
 
 
 @pytest.fixture(autouse=True)
@@ -127,7 +128,7 @@ def test_scores_are_the_networks(torch_runtime, lite_model, photo, arrays):
 
 def test_switches_are_the_models_own_or_given(torch_runtime, photo, arrays):
     assert torch_runtime.switches.keep == 8
-    plain = TorchRuntime(torch_runtime.model, switches=torch_runtime.switches.but(decoder=False))
+    plain = lite_engine(torch_runtime.model, switches=torch_runtime.switches.but(decoder=False))
     logits = plain.score(plain.encode_image(photo), arrays)
     assert logits.shape == (CLASSES, 6, 8)
 

@@ -5,13 +5,12 @@ import pytest
 import torch
 from skimage import data
 
-from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.evaluate.ablate import ablations, configurations_of
 from dpseg.evaluate.answers import ModelAnswers
 from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, Configuration
 from dpseg.evaluate.results import count_pictures
 from dpseg.factory.config import LiteConfig
-from dpseg.factory.lite import LiteModel
+from dpseg.factory.lite import LiteModel, lite_engine
 from dpseg.prompts.bank import build_bank
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.pooling import unit
@@ -28,7 +27,7 @@ def lite():
     torch.nn.init.normal_(model.text_map.centres)
     torch.nn.init.normal_(model.text_map.coefficients)
     model.text_map.centres.copy_(torch.nn.functional.normalize(model.text_map.centres, dim=-1))
-    return TorchRuntime(model)
+    return lite_engine(model)
 
 
 @pytest.fixture(scope="module")

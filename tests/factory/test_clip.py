@@ -11,9 +11,8 @@ from safetensors.torch import load_file, save_file
 from dpseg import Segmenter
 from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.engines.protocol import PromptArrays
-from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import CheckpointError
-from dpseg.factory.clip import ClipModel, load_clip, named_clip_config, save_clip
+from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config, save_clip
 from dpseg.factory.config import PRESETS
 from dpseg.factory.load import load_runtime
 from dpseg.prompts.cache import PromptCache
@@ -119,7 +118,7 @@ def test_trained_decoder_takes_part(clip_config, tmp_path, photo):
 
 def test_words_alone_go_through_the_baseline(sed_config, photo, tmp_path):
     model = ClipModel(sed_config)
-    segmenter = Segmenter(TorchRuntime(model), cache=PromptCache(tmp_path))
+    segmenter = Segmenter(clip_engine(model), cache=PromptCache(tmp_path))
     result = segmenter(photo, ["cat", "grass", "sky"], unlabelled=False)
     assert set(np.unique(result.labels)) <= {0, 1, 2}
     assert segmenter.info.name == "sed-tiny"

@@ -10,10 +10,9 @@ import dpseg.factory.load
 from colour_runtime import ColourRuntime
 from dpseg.cli import main
 from dpseg.data.dataset import LabelledFolder
-from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import DataError
 from dpseg.factory.config import LiteConfig
-from dpseg.factory.lite import LiteModel
+from dpseg.factory.lite import LiteModel, lite_engine
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.tuned import TunedPrompts
@@ -33,7 +32,7 @@ def lite(text_tower):
     model = LiteModel(LiteConfig(image_size=96, anchors=4))
     torch.nn.init.normal_(model.text_map.centres)
     torch.nn.init.normal_(model.text_map.coefficients)
-    return TorchRuntime(model, text_tower=text_tower)
+    return lite_engine(model, text_tower=text_tower)
 
 
 @pytest.fixture

@@ -1,60 +1,46 @@
-"""The torch engine: `dpseg.engines.protocol.Runtime` on a `LiteModel` or a `ClipModel`."""
+"""The torch engine: a `Runtime` on any model of encoders and a network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dpseg.arrays import FloatArray, ImageArray
-from dpseg.encoders.minilm import MiniLM
 from dpseg.encoders.protocol import DualEncoder, FeaturePyramid
 from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
 from dpseg.errors import ShapeError
-from dpseg.factory.lite import LiteEncoder, LiteModel
 from dpseg.model.dpseg import Prompts, Switches
-
-if TYPE_CHECKING:
-    from dpseg.factory.clip import ClipModel
 
 
 class TorchRuntime:
     """Run a model where its weights are.
 
     Args:
-        model: the model, in evaluation mode.
+        model: all weights; they are frozen, and put into evaluation mode.
+        encoder: the towers.
+        network: scores a `FeaturePyramid`'s tensors and prompts, as `DPSeg` does.
+        info: what the product must know of the model.
         switches: what takes part in scoring.
-        text_tower: embeds sentences for a `LiteModel`; shared by tests to save memory.
     """
 
     def __init__(
         self,
-        model: LiteModel | ClipModel,
+        model: nn.Module,
         *,
+        encoder: DualEncoder,
+        network: nn.Module,
+        info: ModelInfo,
         switches: Switches | None = None,
-        text_tower: MiniLM | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.switches = switches or Switches()
-        self._encoder: DualEncoder = (
-            LiteEncoder(model, text_tower or MiniLM())
-            if isinstance(model, LiteModel)
-            else model.encoder
-        )
-        config = model.config
-        self._info = ModelInfo(
-            name=config.name,
-            encoder_key=model.encoder_key(),
-            image_size=config.image_size,
-            stride=self._encoder.stride,
-            levels=config.guidance_levels,
-            templates=config.templates,
-            score_threshold=config.score_threshold,
-        )
+        self.network = network
+        self._encoder = encoder
+        self._info = info
 
     @property
     def info(self) -> ModelInfo:
@@ -121,7 +107,7 @@ class TorchRuntime:
             j: torch.from_numpy(f)[None].to(device) for j, f in features.image_features.items()
         }
         with _fast_matrix_types():
-            logits: Tensor = self.model.network(
+            logits: Tensor = self.network(
                 torch.from_numpy(features.image_embedding)[None].to(device),
                 levels,
                 prompt_tensors(prompts).to(device),

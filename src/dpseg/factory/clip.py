@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from dpseg.encoders.open_clip import OpenClipEncoder, published_weights
+from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
-from dpseg.factory.config import PRESETS, ClipConfig
+from dpseg.factory.config import PRESETS, ClipConfig, model_info
 from dpseg.factory.lite import TOKEN_CHANNELS
 from dpseg.model.decoder import DecoderConfig
 from dpseg.model.dpseg import DPSeg, Switches
@@ -70,6 +71,24 @@ class ClipModel(nn.Module):
         if not self.config.own_prompt_tower:
             self.encoder.keep_prompt_tower()
             self.config = self.config.model_copy(update={"own_prompt_tower": True})
+
+
+def clip_engine(model: ClipModel, *, switches: Switches | None = None) -> TorchRuntime:
+    """Run a model on torch.
+
+    Args:
+        model: the model; it is frozen.
+        switches: what takes part in scoring; None for all that is trained.
+    """
+    encoder = model.encoder
+    info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
+    return TorchRuntime(
+        model,
+        encoder=encoder,
+        network=model.network,
+        info=info,
+        switches=switches or model.switches(),
+    )
 
 
 def clip_decoder(config: ClipConfig, level_channels: dict[int, int]) -> DecoderConfig:

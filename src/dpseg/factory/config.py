@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
+from dpseg.engines.protocol import ModelInfo
 from dpseg.prompts.templates import SHORT_TEMPLATES
 
 
@@ -107,3 +108,22 @@ PRESETS: Mapping[str, ModelConfig] = {"dpseg-lite": LiteConfig()} | {
     for network in _NETWORKS
     for size, (clip, tag) in _TOWERS.items()
 }
+
+
+def model_info(config: ModelConfig, *, encoder_key: str, stride: int) -> ModelInfo:
+    """Tell what the product must know of a model.
+
+    Args:
+        config: its settings.
+        encoder_key: hash of its encoders' weights.
+        stride: image sides are multiples of this.
+    """
+    return ModelInfo(
+        name=config.name,
+        encoder_key=encoder_key,
+        image_size=config.image_size,
+        stride=stride,
+        levels=config.guidance_levels,
+        templates=config.templates,
+        score_threshold=config.score_threshold,
+    )

@@ -14,11 +14,12 @@ from dpseg.encoders.kernel_projection import TextMap
 from dpseg.encoders.lite import LEVEL_CHANNELS, STRIDE, LiteImageTower
 from dpseg.encoders.minilm import MiniLM
 from dpseg.encoders.protocol import FeaturePyramid, SentenceEmbedding
+from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
-from dpseg.factory.config import LiteConfig
+from dpseg.factory.config import LiteConfig, model_info
 from dpseg.model.decoder import DecoderConfig
-from dpseg.model.dpseg import DPSeg
+from dpseg.model.dpseg import DPSeg, Switches
 from dpseg.model.stage import StageConfig
 
 TOKEN_CHANNELS = 2
@@ -84,6 +85,21 @@ class LiteEncoder:
     def encode_prompt(self, images: Tensor) -> FeaturePyramid:
         """Embed prompt pictures: the prompt encoder is the image tower."""
         return self.encode_image(images)
+
+
+def lite_engine(
+    model: LiteModel, *, text_tower: MiniLM | None = None, switches: Switches | None = None
+) -> TorchRuntime:
+    """Run a model on torch.
+
+    Args:
+        model: the model; it is frozen.
+        text_tower: embeds sentences; None loads it.
+        switches: what takes part in scoring.
+    """
+    encoder = LiteEncoder(model, text_tower or MiniLM())
+    info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
+    return TorchRuntime(model, encoder=encoder, network=model.network, info=info, switches=switches)
 
 
 def lite_decoder(config: LiteConfig) -> DecoderConfig:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import dpseg
 from dpseg.engines.onnx_files import IMAGE_FILE, is_exported
 from dpseg.engines.onnx_files import MODEL_FILE as MODEL_FILE
 from dpseg.errors import CheckpointError, require_extra
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
 Engine: TypeAlias = Literal["onnx", "torch"]
 
-WEIGHTS = Path(dpseg.__file__).parent / "weights"  # of the model that ships
+WEIGHTS = Path(__file__).parents[1] / "weights"  # of the model that ships
 BANK_FILE = "dpseg-lite-bank.safetensors"
 CLIP_FILE = "model.safetensors"
 CLIP_BANK_FILE = "bank.safetensors"
@@ -86,11 +85,9 @@ def _is_clip_name(name: str) -> bool:
 
 def _named_clip(name: str) -> Runtime:
     require_extra("torch", "clip")
-    from dpseg.engines.torch_engine import TorchRuntime
-    from dpseg.factory.clip import ClipModel, named_clip_config
+    from dpseg.factory.clip import ClipModel, clip_engine, named_clip_config
 
-    model = ClipModel(named_clip_config(name))
-    return TorchRuntime(model, switches=model.switches())
+    return clip_engine(ClipModel(named_clip_config(name)))
 
 
 def _read(model_path: Path) -> Runtime:
@@ -100,16 +97,13 @@ def _read(model_path: Path) -> Runtime:
         return OnnxRuntime(model_path.parent)
     clip = model_path.name == CLIP_FILE
     require_extra("torch", "clip" if clip else "torch")
-    from dpseg.engines.torch_engine import TorchRuntime
-
     if clip:
-        from dpseg.factory.clip import load_clip
+        from dpseg.factory.clip import clip_engine, load_clip
 
-        model = load_clip(model_path)
-        return TorchRuntime(model, switches=model.switches())
-    from dpseg.factory.lite import load_lite
+        return clip_engine(load_clip(model_path))
+    from dpseg.factory.lite import lite_engine, load_lite
 
-    return TorchRuntime(load_lite(model_path))
+    return lite_engine(load_lite(model_path))
 
 
 def _pair(folder: Path) -> tuple[Path, Path]:

@@ -146,7 +146,7 @@ def tune_on_folder(
         DataError: a name is no class, a class to tune is in no photo, or the model does not run on
             torch.
     """
-    if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.model.network, DPSeg):
+    if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.network, DPSeg):
         raise DataError(f"prompts can be tuned for dpseg models on torch, not {runtime.info.name}")
     vocabulary = folder.vocabulary
     if vocabulary.names != folder.names:
@@ -227,7 +227,8 @@ def _competing(
 
 def _loss(runtime: TorchRuntime, picture: _Shown, prompts: Prompts, competing: Tensor) -> Tensor:
     """Cross-entropy of the coarse and of the final logits; background speaks against all."""
-    coarse, output = runtime.model.network.decode(
+    assert isinstance(runtime.network, DPSeg)
+    coarse, output = runtime.network.decode(
         picture.image_embedding.float(),
         {level: features.float() for level, features in picture.image_features.items()},
         prompts,

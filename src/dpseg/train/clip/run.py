@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from dpseg.data.dataset import LabelledFolder
 from dpseg.data.splits import read_split, unseen_classes
-from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import CheckpointError
-from dpseg.factory.clip import ClipModel, load_clip, named_clip_config, save_clip
+from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config, save_clip
 from dpseg.factory.load import CLIP_BANK_FILE, CLIP_FILE
 from dpseg.files import write_text
+from dpseg.model.dpseg import Switches
 from dpseg.prompts.bank import PromptBank
 from dpseg.train.check_data import check_photos, check_vocabulary, fingerprint
 from dpseg.train.clip.crop_stream import CropStream, Share
@@ -62,7 +62,7 @@ def train_clip(
     folder.mkdir(parents=True, exist_ok=True)
     _keep_recipe(recipe, folder)
     _check_once(data, folder, fabric)
-    runtime = TorchRuntime(model)
+    runtime = clip_engine(model, switches=Switches())
     model.to(fabric.device)
     if fabric.is_global_zero and not (folder / _PROMPTS).exists():
         prompts, bank = make_prompts(runtime, data, vocabulary, seen, recipe.prompts, data_root)

@@ -21,9 +21,8 @@ from dpseg.data.plain_names import plain_name, with_synonyms
 from dpseg.encoders.kernel_projection import TextMap
 from dpseg.encoders.lite import LEVELS, STRIDE, LiteImageTower
 from dpseg.encoders.minilm import MiniLM
-from dpseg.engines.torch_engine import TorchRuntime
 from dpseg.errors import DataError
-from dpseg.factory.lite import LiteModel, load_lite, save_lite
+from dpseg.factory.lite import LiteModel, lite_engine, load_lite, save_lite
 from dpseg.factory.load import BANK_FILE, MODEL_FILE
 from dpseg.inference.distractors import unrelated_rivals
 from dpseg.prompts.cache import PromptCache
@@ -107,7 +106,7 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     save_lite(model, folder / MODEL_FILE)
     queue = _decoder_training(lesson, model, mixture).collect_regions(REGION_BATCHES)
     finished = load_lite(folder / MODEL_FILE)
-    runtime = TorchRuntime(finished, text_tower=text_tower)
+    runtime = lite_engine(finished, text_tower=text_tower)
     cache = PromptCache(folder / "prompts")
     bank = build_lite_bank(runtime, data_root, mixture.names, queue, cache=cache)
     bank.save(folder / BANK_FILE)
