@@ -30,11 +30,11 @@ import dpseg.engines.torch_engine
 from dpseg import Segmenter, Vocabulary
 from dpseg.arrays import ImageArray
 from dpseg.engines.onnx_files import is_exported
-from dpseg.engines.protocol import PromptArrays, Runtime
+from dpseg.engines.protocol import Engine, PromptArrays
 from dpseg.evaluate.configuration import STANDARD, chosen
 from dpseg.evaluate.folder import Task, evaluate_folder
 from dpseg.export.model import export_model
-from dpseg.factory.load import Engine, load_runtime, model_files
+from dpseg.factory.load import EngineName, load_engine, model_files
 from dpseg.imaging.photo import load_photo
 from dpseg.prompts.cache import CACHE_VARIABLE, PromptCache
 from dpseg.prompts.ontology import PromptOntology
@@ -63,27 +63,27 @@ def milliseconds(run: Callable[[], object], repeats: int) -> float:
     return 1000 * statistics.median(times)
 
 
-def labels_of(runtime: Runtime, bank: object, photos: Sequence[ImageArray]) -> list[np.ndarray]:
+def labels_of(engine: Engine, bank: object, photos: Sequence[ImageArray]) -> list[np.ndarray]:
     """Label photos with many names."""
     with tempfile.TemporaryDirectory() as folder:
-        segmenter = Segmenter(runtime, bank, cache=PromptCache(folder))  # type: ignore[arg-type]
+        segmenter = Segmenter(engine, bank, cache=PromptCache(folder))  # type: ignore[arg-type]
         results = segmenter(list(photos), MANY_NAMES, unlabelled=False)
     return [result.labels for result in results]
 
 
-def times_of(runtime: Runtime, prompts: PromptArrays, repeats: int) -> list[float]:
+def times_of(engine: Engine, prompts: PromptArrays, repeats: int) -> list[float]:
     """Time the three graphs: a 512x384 picture, 20 names, 100 sentences."""
     picture = np.zeros((*SIZE_HW, 3), np.uint8)
-    features = runtime.encode_image(picture)
+    features = engine.encode_image(picture)
     sentences = [f"a photo of a {name}" for name in MANY_NAMES.names[:100]]
     return [
-        milliseconds(lambda: runtime.encode_image(picture), repeats),
-        milliseconds(lambda: runtime.score(features, prompts), repeats),
-        milliseconds(lambda: runtime.encode_text(sentences), repeats),
+        milliseconds(lambda: engine.encode_image(picture), repeats),
+        milliseconds(lambda: engine.score(features, prompts), repeats),
+        milliseconds(lambda: engine.encode_text(sentences), repeats),
     ]
 
 
-def miou_of(model: str, engine: Engine, root: Path, limit: int | None) -> float:
+def miou_of(model: str, engine: EngineName, root: Path, limit: int | None) -> float:
     """Measure dual prompts on one labelled set, in percent."""
     rows = chosen(STANDARD, ["dual"])
     with tempfile.TemporaryDirectory() as folder:
@@ -108,30 +108,30 @@ def main() -> None:
     sets = [arguments.data / name for name in arguments.sets] if arguments.data else []
 
     photos = [load_photo(path) for path in sorted(EXAMPLES.glob("*.jpg"))]
-    torch_runtime, bank = load_runtime(arguments.model, engine="torch")
-    prompts = PromptOntology.build(torch_runtime, NAMES, bank=bank).arrays
+    torch_engine, bank = load_engine(arguments.model, engine="torch")
+    prompts = PromptOntology.build(torch_engine, NAMES, bank=bank).arrays
     columns = ["MB", "image ms", "score ms", "text ms", "equal labels %", "largest difference"]
     table = Table("export", *columns, *(root.name for root in sets), title="dual prompts, mIoU")
 
-    def add(name: str, size: float, runtime: Runtime, model: str, engine: Engine) -> None:
-        pairs = zip(labels_of(runtime, bank, photos), expected, strict=True)
+    def add(name: str, size: float, engine: Engine, model: str, engine_name: EngineName) -> None:
+        pairs = zip(labels_of(engine, bank, photos), expected, strict=True)
         equal = 100 * float(np.mean(np.concatenate([(a == b).ravel() for a, b in pairs])))
-        largest = float(np.abs(runtime.score(features, prompts) - logits).max())
+        largest = float(np.abs(engine.score(features, prompts) - logits).max())
         cells = [
             f"{size:.1f}",
-            *(f"{t:.0f}" for t in times_of(runtime, prompts, arguments.repeats)),
+            *(f"{t:.0f}" for t in times_of(engine, prompts, arguments.repeats)),
         ]
-        mious = [f"{miou_of(model, engine, root, arguments.limit):.1f}" for root in sets]
+        mious = [f"{miou_of(model, engine_name, root, arguments.limit):.1f}" for root in sets]
         table.add_row(name, *cells, f"{equal:.2f}", f"{largest:.1e}", *mious)
 
     native = dpseg.engines.torch_engine._fast_matrix_types
     dpseg.engines.torch_engine._fast_matrix_types = contextlib.nullcontext  # type: ignore[assignment]
-    expected = labels_of(torch_runtime, bank, photos)
-    features = torch_runtime.encode_image(np.zeros((*SIZE_HW, 3), np.uint8))
-    logits = torch_runtime.score(features, prompts)
-    add("torch, fp32", 0, torch_runtime, arguments.model, "torch")
+    expected = labels_of(torch_engine, bank, photos)
+    features = torch_engine.encode_image(np.zeros((*SIZE_HW, 3), np.uint8))
+    logits = torch_engine.score(features, prompts)
+    add("torch, fp32", 0, torch_engine, arguments.model, "torch")
     dpseg.engines.torch_engine._fast_matrix_types = native
-    add("torch, as it runs here", 0, torch_runtime, arguments.model, "torch")
+    add("torch, as it runs here", 0, torch_engine, arguments.model, "torch")
     for name in arguments.exports:
         image, text = name.split("/")
         folder = arguments.work / name.replace("/", "_")
@@ -140,7 +140,7 @@ def main() -> None:
                 arguments.model, folder, image=image, text=text, pictures=arguments.pictures
             )
         size = sum(path.stat().st_size for path in model_files(folder)) / 1e6
-        add(name, size, load_runtime(folder, engine="onnx")[0], str(folder), "onnx")
+        add(name, size, load_engine(folder, engine="onnx")[0], str(folder), "onnx")
     Console(width=150).print(table)
 
 

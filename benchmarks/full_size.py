@@ -29,9 +29,9 @@ from rich.console import Console
 from rich.table import Table
 
 from dpseg.encoders.protocol import FeaturePyramid
-from dpseg.factory.clip import CLASSES_AT_ONCE, ClipModel
+from dpseg.factory.clip import CLASS_CHUNK, ClipModel
 from dpseg.factory.config import PRESETS, ClipConfig
-from dpseg.model.dpseg import Prompts, Switches
+from dpseg.model.dpseg import ForwardOptions, Prompts
 from dpseg.model.rejection import surviving_classes
 
 NETWORKS = ("sed", "dpseg")
@@ -117,7 +117,7 @@ def measure_times(classes: int, options: argparse.Namespace) -> dict[str, Any]:
     survivors = {}
 
     def decode(name: str, pyramid: FeaturePyramid, keep: int | None) -> torch.Tensor:
-        switches = Switches(keep=keep, classes_at_once=options.classes_at_once or None)
+        switches = ForwardOptions(keep=keep, class_chunk=options.class_chunk or None)
         _, output = models[name].network.decode(
             pyramid.image_embedding, pyramid.image_features, prompts, switches
         )
@@ -146,7 +146,7 @@ def measure_times(classes: int, options: argparse.Namespace) -> dict[str, Any]:
 def measure_memory(network: str, classes: int, options: argparse.Namespace) -> float:
     """Tell the most memory in MB that this process held during one forward pass."""
     model = make_model(network, tiny=options.tiny)
-    switches = Switches(keep=None, classes_at_once=options.classes_at_once or None)
+    switches = ForwardOptions(keep=None, class_chunk=options.class_chunk or None)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         pyramid = model.encoder.encode_image(picture(model))
         prompts = make_prompts(model, classes, pyramid.image_embedding, options.spread)
@@ -158,7 +158,7 @@ def in_new_process(part: str, classes: int, options: argparse.Namespace) -> Any:
     """Measure in a process of its own."""
     command = [sys.executable, __file__, "--part", part, "--classes", str(classes)]
     command += ["--repeats", str(options.repeats), "--threads", str(options.threads)]
-    command += ["--classes-at-once", str(options.classes_at_once), "--spread", str(options.spread)]
+    command += ["--classes-at-once", str(options.class_chunk), "--spread", str(options.spread)]
     command += ["--tiny"] if options.tiny else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--classes-at-once", type=int, default=CLASSES_AT_ONCE, help="0 decodes all at once"
+        "--classes-at-once", type=int, default=CLASS_CHUNK, help="0 decodes all at once"
     )
     parser.add_argument(
         "--spread", type=float, default=SPREAD, help="how differently near the names are; 0: alike"

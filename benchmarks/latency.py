@@ -31,7 +31,7 @@ from rich.table import Table
 from skimage import data
 
 from dpseg import Segmenter, Vocabulary
-from dpseg.factory.load import Engine, load_runtime
+from dpseg.factory.load import EngineName, load_engine
 from dpseg.prompts.cache import CACHE_VARIABLE
 
 THREADS = 2
@@ -68,10 +68,10 @@ def clipseg(photo: np.ndarray, names: Sequence[str]) -> Callable[[], object]:
     return run
 
 
-def rows_of(engine: Engine, model: str, repeats: int) -> dict[str, list[float]]:
+def rows_of(name: EngineName, model: str, repeats: int) -> dict[str, list[float]]:
     """Time an engine, in this process."""
-    runtime, bank = load_runtime(model, engine=engine)
-    segmenter = Segmenter(runtime, bank)
+    engine, bank = load_engine(model, engine=name)
+    segmenter = Segmenter(engine, bank)
 
     def ask(**options: object) -> Callable[[], object]:
         return lambda: segmenter(PHOTO, NAMES, **options)  # type: ignore[call-overload]
@@ -82,12 +82,10 @@ def rows_of(engine: Engine, model: str, repeats: int) -> dict[str, list[float]]:
             raise SystemExit("no class was sure enough for a round: there is nothing to time")
 
     return {
-        f"{engine}: image tower alone (floor)": seconds(
-            lambda: runtime.encode_image(PHOTO), repeats
-        ),
-        f"{engine}: every pixel labelled": seconds(ask(unlabelled=False), repeats),
-        f"{engine}: unlabelled pixels": seconds(ask(), repeats),
-        f"{engine}: the same and one pool round": seconds(refined, repeats),
+        f"{name}: image tower alone (floor)": seconds(lambda: engine.encode_image(PHOTO), repeats),
+        f"{name}: every pixel labelled": seconds(ask(unlabelled=False), repeats),
+        f"{name}: unlabelled pixels": seconds(ask(), repeats),
+        f"{name}: the same and one pool round": seconds(refined, repeats),
     }
 
 

@@ -60,9 +60,11 @@ def task_for(
 def print_table(evaluations: Sequence[Evaluation], figure: str, title: str) -> None:
     """Print one figure of every configuration and set, in percent, and the mean over the sets."""
     table = Table("configuration", *[e.name for e in evaluations], "mean", title=title)
-    names = dict.fromkeys(name for e in evaluations for name in e.tallies)
+    names = dict.fromkeys(name for e in evaluations for name in e.accumulators)
     for name in names:
-        values = [e.figures()[name][figure] if name in e.tallies else math.nan for e in evaluations]
+        values = [
+            e.figures()[name][figure] if name in e.accumulators else math.nan for e in evaluations
+        ]
         cells = ["–" if math.isnan(v) else f"{100 * v:.1f}" for v in values]
         mean = "–" if any(map(math.isnan, values)) else f"{100 * float(np.mean(values)):.1f}"
         table.add_row(name, *cells, mean)

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 
 from dpseg.factory.clip import ClipModel, clip_engine
 from dpseg.factory.importers.sed import import_sed, matching_preset, summary
-from dpseg.model.dpseg import Prompts, Switches
+from dpseg.model.dpseg import ForwardOptions, Prompts
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
@@ -83,7 +83,7 @@ def compute(
         pyramid.image_embedding,
         pyramid.image_features,
         text_prompts(torch.from_numpy(text)),
-        Switches(keep=None),
+        ForwardOptions(keep=None),
     )
     assert output is not None
     auxiliary = dict(zip((5, 4, 3), output.auxiliary, strict=True))

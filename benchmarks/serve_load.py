@@ -38,7 +38,7 @@ GROWTH, GROWTH_MEGABYTES = 1.10, 64
 
 
 @dataclass
-class Tally:
+class Answers:
     """What the clients saw."""
 
     codes: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ def encoded(pixels: np.ndarray, size_wh: tuple[int, int]) -> bytes:
     return file.getvalue()
 
 
-def ask(address: str, photos: list[bytes], tally: Tally, end: float, seed: int) -> None:
+def ask(address: str, photos: list[bytes], answers: Answers, end: float, seed: int) -> None:
     """Be one client."""
     random = np.random.default_rng(seed)
     with httpx.Client(base_url=address, timeout=120) as client:
@@ -72,16 +72,16 @@ def ask(address: str, photos: list[bytes], tally: Tally, end: float, seed: int) 
                     "/v1/segment", data={"classes": NAMES}, files={"image": ("p.jpg", photo)}
                 )
             except httpx.HTTPError as error:
-                tally.add(type(error).__name__, 0)
+                answers.add(type(error).__name__, 0)
                 continue
-            tally.add(str(answer.status_code), time.monotonic() - start)
+            answers.add(str(answer.status_code), time.monotonic() - start)
             if answer.status_code != 200:
                 time.sleep(PAUSE)
             elif random.random() < 0.3:
                 place = {"x": 20, "y": 20}
                 why = client.get(f"/v1/results/{answer.json()['id']}/explain", params=place)
                 if why.status_code not in (200, 404):  # 404: others have pushed the result out
-                    tally.add(f"why {why.status_code}", 0)
+                    answers.add(f"why {why.status_code}", 0)
 
 
 def resident_megabytes(address: str) -> float:
@@ -110,9 +110,9 @@ def main() -> None:
     try:
         assert server.stdout is not None
         address = server.stdout.readline().split()[-1]
-        tally, end = Tally(), time.monotonic() + arguments.seconds
+        answers, end = Answers(), time.monotonic() + arguments.seconds
         clients = [
-            threading.Thread(target=ask, args=(address, photos, tally, end, seed))
+            threading.Thread(target=ask, args=(address, photos, answers, end, seed))
             for seed in range(arguments.clients)
         ]
         for client in clients:
@@ -129,18 +129,18 @@ def main() -> None:
     quarter = max(1, len(memory) // 4)
     before = statistics.median(memory[quarter : 2 * quarter] or memory)
     after = statistics.median(memory[-quarter:])
-    times = sorted(tally.seconds)
+    times = sorted(answers.seconds)
     report = {
         "clients": arguments.clients,
         "seconds": arguments.seconds,
-        "answers": dict(tally.codes),
+        "answers": dict(answers.codes),
         "answers_per_second": round(len(times) / arguments.seconds, 2),
         "p50_seconds": round(times[len(times) // 2], 3) if times else None,
         "p95_seconds": round(times[int(0.95 * (len(times) - 1))], 3) if times else None,
         "resident_megabytes": {"second quarter": round(before), "last quarter": round(after)},
     }
     print(json.dumps(report, indent=2))
-    wrong = {code for code in tally.codes if code not in map(str, ALLOWED)}
+    wrong = {code for code in answers.codes if code not in map(str, ALLOWED)}
     grown = after > max(GROWTH * before, before + GROWTH_MEGABYTES)
     if wrong or grown or not times:
         sys.exit(f"failed: answers {sorted(wrong)}, memory {before:.0f} -> {after:.0f} MB")

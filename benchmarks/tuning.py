@@ -24,7 +24,7 @@ from dpseg.data.plain_names import plain_name
 from dpseg.data.splits import read_split, unseen_classes
 from dpseg.evaluate.configuration import STANDARD, Configuration, chosen
 from dpseg.evaluate.folder import Task, evaluate_folder
-from dpseg.factory.load import load_runtime
+from dpseg.factory.load import load_engine
 from dpseg.train.prompt_tuning import TuneSettings, tune_on_folder
 
 SETS = ("voc", "coco_things", "coco_panoptic")
@@ -37,7 +37,7 @@ def measure(
     """Measure every row on one set: unseen and seen mIoU."""
     data = LabelledFolder(root, "train")
     names = [data.names[index] for index in unseen_classes(unseen, data.vocabulary)]
-    runtime, bank = load_runtime(arguments.model, engine="torch")
+    engine, bank = load_engine(arguments.model, engine="torch")
     figures: dict[str, tuple[float, float]] = {}
     for shots in arguments.shots:
         rows = [
@@ -48,7 +48,7 @@ def measure(
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "tuned.safetensors"
             tune_on_folder(
-                runtime, bank, data, names=names, shots=shots, settings=settings, progress=True
+                engine, bank, data, names=names, shots=shots, settings=settings, progress=True
             ).save(file)
             evaluation = evaluate_folder(
                 Task(

@@ -1,14 +1,14 @@
-"""The colour model with some common things in its vocabulary, so that rivals can win."""
+"""The colour model with some common things in its vocabulary, so that distractors can win."""
 
 from collections.abc import Sequence
 
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from dpseg.engines.protocol import TextEmbedding
 
 COLOUR_OF = {"grass": "green", "sky": "blue", "snow": "white"}
 
 
-class CommonWords(ColourRuntime):
+class CommonWords(ColourEngine):
     """Reads the name of a common thing as the name of its colour."""
 
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:

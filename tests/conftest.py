@@ -2,13 +2,13 @@
 
 import pytest
 
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from dpseg.prompts.cache import PromptCache
 
 
 @pytest.fixture
-def runtime() -> ColourRuntime:
-    return ColourRuntime()
+def engine() -> ColourEngine:
+    return ColourEngine()
 
 
 @pytest.fixture

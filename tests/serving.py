@@ -13,7 +13,7 @@ import numpy as np
 import uvicorn
 from PIL import Image
 
-from colour_runtime import paint
+from colour_engine import paint
 from common_words import CommonWords
 from dpseg import Segmenter
 from dpseg.serve import ServeSettings, create_app

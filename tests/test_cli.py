@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from colour_runtime import COLOURS
+from colour_engine import COLOURS
 from common_words import CommonWords
 from dpseg import DPSegError, Segmenter, __version__
 from dpseg.batch.folder import find_photos, make_tasks

@@ -38,7 +38,7 @@ import dpseg.prompts.diffusion
 import dpseg.serve.server
 import dpseg.train.clip.run
 import dpseg.train.lite.run
-from colour_runtime import paint
+from colour_engine import paint
 from common_words import CommonWords
 from dpseg.batch.folder import run_local
 from dpseg.batch.job import Job
@@ -46,7 +46,7 @@ from dpseg.batch.work import Outcome, Task
 from dpseg.cli import main
 from dpseg.data.archives import SPECS
 from dpseg.encoders.minilm import EMBEDDING_DIM
-from dpseg.engines.torch_engine import TorchRuntime
+from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import CheckpointError
 from dpseg.factory.config import PRESETS, ClipConfig, LiteConfig
 from dpseg.factory.lite import LiteModel, lite_engine
@@ -119,13 +119,13 @@ def place(
         monkeypatch.setitem(PRESETS, config.name, config)
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)
-    load_runtime = dpseg.factory.load.load_runtime
+    load_engine = dpseg.factory.load.load_engine
 
     def load(name: str, **_: str) -> object:
         known = name in PRESETS or name.startswith("runs/")
-        return (CommonWords(), None) if known else load_runtime(name)
+        return (CommonWords(), None) if known else load_engine(name)
 
-    monkeypatch.setattr(dpseg.factory.load, "load_runtime", load)
+    monkeypatch.setattr(dpseg.factory.load, "load_engine", load)
     monkeypatch.setattr(dpseg.export.model, "export_model", lambda model, out, **_: [])
     monkeypatch.setattr(dpseg.serve.server, "run", SERVERS.start)
     monkeypatch.setattr(dpseg.prompts.diffusion, "make_pictures", drawn_without_diffusion)
@@ -264,17 +264,17 @@ def use_random_model(monkeypatch: pytest.MonkeyPatch) -> None:
     model = LiteModel(LiteConfig(image_size=64, anchors=4))
     torch.nn.init.normal_(model.text_map.centres)
     torch.nn.init.normal_(model.text_map.coefficients)
-    runtime = lite_engine(model, text_tower=Words())  # type: ignore[arg-type]
-    bank = bank_of(runtime)
-    monkeypatch.setattr(dpseg.factory.load, "load_runtime", lambda _, **__: (runtime, bank))
+    engine = lite_engine(model, text_tower=Words())  # type: ignore[arg-type]
+    bank = bank_of(engine)
+    monkeypatch.setattr(dpseg.factory.load, "load_engine", lambda _, **__: (engine, bank))
 
 
-def bank_of(runtime: TorchRuntime) -> PromptBank:
+def bank_of(engine: TorchEngine) -> PromptBank:
     """A bank of one name, so that every word has a visual prompt."""
     picture = np.full((32, 32, 3), (220, 30, 30), np.uint8)
     shown = {"red": [(picture, np.ones((32, 32), bool))]}
     vocabulary = Vocabulary.of("red")
-    return build_bank(runtime, vocabulary, ExemplarSource(runtime, shown).prompts_for(vocabulary))
+    return build_bank(engine, vocabulary, ExemplarSource(engine, shown).prompts_for(vocabulary))
 
 
 def run_curl(arguments: Sequence[str], _: pytest.MonkeyPatch) -> None:
@@ -319,4 +319,4 @@ def test_links_between_documents_hold() -> None:
 
 def test_names_of_unknown_models_stay_errors(place: Path) -> None:
     with pytest.raises(CheckpointError):
-        dpseg.factory.load.load_runtime("no-such-model")
+        dpseg.factory.load.load_engine("no-such-model")

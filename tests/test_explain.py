@@ -50,13 +50,13 @@ def test_each_prompt_speaks_with_its_cosine(photo_hw: tuple[int, int]) -> None:
     assert told.runner_up is not None
     assert told.runner_up.name == "dog"
     assert told.runner_up.visual_prompt is None
-    assert told.rival is not None
-    assert told.rival.name == "wall"
-    assert told.rival.text_token is None
+    assert told.distractor is not None
+    assert told.distractor.name == "wall"
+    assert told.distractor.text_token is None
     assert "runner-up" in str(told)
 
 
-def test_unlabelled_pixels_name_the_best_class_and_the_rival() -> None:
+def test_unlabelled_pixels_name_the_best_class_and_the_distractor() -> None:
     told = explain_pixel(evidence((48, 64)), 63, 47, photo_hw=(48, 64), label=None)
     assert told.label is None
     assert told.winner.name == "dog"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colour_runtime import COLOURS, ColourRuntime
+from colour_engine import COLOURS, ColourEngine
 from common_words import CommonWords
 from dpseg.errors import ImageError, PromptError, VocabularyError
 from dpseg.imaging.tiling import TilingRules
@@ -25,13 +25,13 @@ def halves(left: str, right: str, photo_hw: tuple[int, int] = (64, 64)) -> np.nd
 
 
 @pytest.fixture
-def runtime() -> ColourRuntime:
+def engine() -> ColourEngine:
     return CommonWords()
 
 
 @pytest.fixture
-def segmenter(runtime: ColourRuntime, tmp_path: Path) -> Segmenter:
-    return Segmenter(runtime, cache=PromptCache(tmp_path))
+def segmenter(engine: ColourEngine, tmp_path: Path) -> Segmenter:
+    return Segmenter(engine, cache=PromptCache(tmp_path))
 
 
 def inner(labels: np.ndarray) -> tuple[set[int], set[int]]:
@@ -62,13 +62,13 @@ def test_one_word_does_not_flood_the_photo(segmenter: Segmenter) -> None:
     found = segmenter(halves("red", "green"), ["red"])
     assert inner(found.labels) == ({0}, {-1})
     assert found.unlabelled_area == pytest.approx(0.5, abs=0.1)
-    assert "grass" in found.settings["rivals"]
+    assert "grass" in found.settings["distractors"]
 
 
 def test_unlabelled_can_be_turned_off(segmenter: Segmenter) -> None:
     found = segmenter(halves("red", "green"), ["red"], unlabelled=False)
     assert (found.labels == 0).all()
-    assert found.settings["rivals"] == []
+    assert found.settings["distractors"] == []
 
 
 def test_a_thing_without_a_name_is_found_by_its_picture(segmenter: Segmenter) -> None:
@@ -81,20 +81,20 @@ def test_a_thing_without_a_name_is_found_by_its_picture(segmenter: Segmenter) ->
     assert segmenter(photo, examples={"blorp": [picture]}).classes == ("blorp",)
 
 
-def test_a_bank_shows_what_a_word_looks_like(runtime: ColourRuntime, tmp_path: Path) -> None:
+def test_a_bank_shows_what_a_word_looks_like(engine: ColourEngine, tmp_path: Path) -> None:
     pictures = {"blorp": "yellow", "sea": "black"}
     rows = [
-        pool_regions(runtime.encode_image(halves(colour, colour)), np.ones((1, 8, 8), np.float32))
+        pool_regions(engine.encode_image(halves(colour, colour)), np.ones((1, 8, 8), np.float32))
         for colour in pictures.values()
     ]
     bank = PromptBank(
-        encoder_key=runtime.info.encoder_key,
+        encoder_key=engine.info.encoder_key,
         names=tuple(pictures),
-        text_embedding=runtime.encode_text(list(pictures)).class_wise,
+        text_embedding=engine.encode_text(list(pictures)).class_wise,
         visual=stack_rows(rows),
         temperature=0.05,
     )
-    segmenter = Segmenter(runtime, bank, cache=PromptCache(tmp_path))
+    segmenter = Segmenter(engine, bank, cache=PromptCache(tmp_path))
     photo = halves("yellow", "red")
     found = segmenter(photo, ["blorp"], prompts="visual")
     assert inner(found.labels) == ({0}, {-1})
@@ -104,18 +104,18 @@ def test_a_bank_shows_what_a_word_looks_like(runtime: ColourRuntime, tmp_path: P
 
 @pytest.mark.parametrize("mode", ["pool", "crop"])
 def test_refinement_stops_when_nothing_changes(
-    segmenter: Segmenter, runtime: ColourRuntime, mode: str
+    segmenter: Segmenter, engine: ColourEngine, mode: str
 ) -> None:
     photo = halves("red", "blue")
     plain = segmenter(photo, ["red", "blue"])
-    before = runtime.calls["score"]
+    before = engine.calls["score"]
     refined = segmenter(photo, ["red", "blue"], refine=5, refine_mode=mode)  # type: ignore[arg-type]
     np.testing.assert_array_equal(refined.labels, plain.labels)
     assert refined.settings["refine_rounds"] == 1
-    assert runtime.calls["score"] - before == 2
+    assert engine.calls["score"] - before == 2
 
 
-def test_refinement_of_nothing_costs_no_pass(segmenter: Segmenter, runtime: ColourRuntime) -> None:
+def test_refinement_of_nothing_costs_no_pass(segmenter: Segmenter, engine: ColourEngine) -> None:
     found = segmenter(halves("red", "red"), ["blorp"], refine=3)
     assert (found.labels == -1).all()
     assert found.settings["refine_rounds"] <= 1
@@ -130,12 +130,12 @@ def test_any_size_goes_through(segmenter: Segmenter, photo_hw: tuple[int, int]) 
         assert inner(found.labels) == ({0}, {1})
 
 
-def test_tiles_find_what_the_global_view_misses(runtime: ColourRuntime, tmp_path: Path) -> None:
+def test_tiles_find_what_the_global_view_misses(engine: ColourEngine, tmp_path: Path) -> None:
     photo = np.full((256, 256, 3), COLOURS["white"], np.uint8)
     photo[100:118, 200:218] = COLOURS["red"]  # smaller than a place of the global view
     cache = PromptCache(tmp_path)
-    whole = Segmenter(runtime, cache=cache, tiling=TilingRules(tile_above=10))
-    tiled = Segmenter(runtime, cache=cache, tiling=TilingRules(budget=100, global_share=0.2))
+    whole = Segmenter(engine, cache=cache, tiling=TilingRules(tile_above=10))
+    tiled = Segmenter(engine, cache=cache, tiling=TilingRules(budget=100, global_share=0.2))
     assert whole(photo, ["red", "white"]).settings["views"] == 1
     found = tiled(photo, ["red", "white"])
     assert found.settings["views"] > 10
@@ -158,8 +158,8 @@ def test_results_explain_themselves(segmenter: Segmenter) -> None:
     assert told.winner.visual_prompt is None
     told = found.explain(60, 5)
     assert told.label is None
-    assert told.rival is not None
-    assert told.rival.name == "grass"
+    assert told.distractor is not None
+    assert told.distractor.name == "grass"
     shown = segmenter(halves("red", "green"), ["red"], examples={"red": [halves("red", "red")]})
     assert shown.explain(5, 5).winner.visual_prompt == pytest.approx(1, abs=0.03)
 

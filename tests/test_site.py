@@ -187,7 +187,7 @@ def test_search_finds_a_page(browser_and_outside: tuple[Browser, Outside], addre
     page = visit(browser_and_outside[0], 1280, "light")
     page.goto(f"{address}/index.html")
     page.locator("input[name=query]").click()
-    page.keyboard.type("unlabelled rivals")
+    page.keyboard.type("unlabelled distractors")
     found = page.locator(".md-search-result__link[href*='unlabelled']").first
     expect(found).to_be_visible()
     shoot(page, "site/search", whole=False)

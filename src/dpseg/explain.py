@@ -13,7 +13,7 @@ import numpy as np
 from dpseg.arrays import FloatArray
 from dpseg.engines.protocol import PromptArrays
 from dpseg.imaging.tiling import View, view_weights
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.pooling import l2_normalize
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,20 +57,20 @@ class Explanation:
         label: the class that it got; None for an unlabelled pixel.
         winner: the best of the given classes.
         runner_up: the second best of them, if there is one.
-        rival: the best of the built-in names that compete, if any did.
+        distractor: the best of the built-in names that compete, if any did.
     """
 
     label: str | None
     winner: Vote
     runner_up: Vote | None
-    rival: Vote | None
+    distractor: Vote | None
 
     def __str__(self) -> str:
         lines = [f"{self.label or 'unlabelled'}", f"  best       {self.winner}"]
         if self.runner_up:
             lines.append(f"  runner-up  {self.runner_up}")
-        if self.rival:
-            lines.append(f"  not named  {self.rival}")
+        if self.distractor:
+            lines.append(f"  not named  {self.distractor}")
         return "\n".join(lines)
 
 
@@ -79,7 +79,7 @@ class Evidence:
     """What is kept of a run, so that it can be explained.
 
     Attributes:
-        names: the given classes, then the built-in rivals that took part.
+        names: the given classes, then the built-in distractors that took part.
         given: how many of the names were given.
         scores: low-resolution scores of all names in [0, 1], (names) h w.
         views: the views of the photo.
@@ -108,42 +108,42 @@ def explain_pixel(
         label: what the pixel was labelled in the end.
 
     Returns:
-        The winner, the runner-up and the best rival with their cosines.
+        The winner, the runner-up and the best distractor with their cosines.
     """
     scores = _sample(evidence.scores, (y + 0.5) / photo_hw[0], (x + 0.5) / photo_hw[1])
-    place = _embedding_at(evidence, x, y, photo_hw)
+    position = _embedding_at(evidence, x, y, photo_hw)
     order = np.argsort(-scores[: evidence.given], kind="stable")
     first = int(order[0]) if label is None else evidence.names.index(label)
     others = [int(k) for k in order if k != first]
-    rivals = scores[evidence.given :]
+    distractors = scores[evidence.given :]
 
     def vote(k: int) -> Vote:
-        return _vote(evidence, k, float(scores[k]), place)
+        return _vote(evidence, k, float(scores[k]), position)
 
     return Explanation(
         label=label,
         winner=vote(first),
         runner_up=vote(others[0]) if others else None,
-        rival=vote(evidence.given + int(rivals.argmax())) if len(rivals) else None,
+        distractor=vote(evidence.given + int(distractors.argmax())) if len(distractors) else None,
     )
 
 
-def _vote(evidence: Evidence, k: int, score: float, place: FloatArray) -> Vote:
+def _vote(evidence: Evidence, k: int, score: float, position: FloatArray) -> Vote:
     prompts = evidence.prompts
     seen = bool(prompts.visual_mask[k])
     tokens = prompts.text_tokens[k][prompts.text_token_mask[k]]
     return Vote(
         name=evidence.names[k],
         score=score,
-        text_prompt=float((prompts.text_embedding[k] @ place).mean()),
-        visual_prompt=float((prompts.visual_embedding[k] @ place).mean()) if seen else None,
-        text_token=_best(tokens, place),
-        visual_token=_best(prompts.visual_tokens[k], place) if seen else None,
+        text_prompt=float((prompts.text_embedding[k] @ position).mean()),
+        visual_prompt=float((prompts.visual_embedding[k] @ position).mean()) if seen else None,
+        text_token=_best(tokens, position),
+        visual_token=_best(prompts.visual_tokens[k], position) if seen else None,
     )
 
 
-def _best(tokens: FloatArray, place: FloatArray) -> float | None:
-    return float((tokens @ place).max()) if len(tokens) else None
+def _best(tokens: FloatArray, position: FloatArray) -> float | None:
+    return float((tokens @ position).max()) if len(tokens) else None
 
 
 def _embedding_at(evidence: Evidence, x: int, y: int, photo_hw: tuple[int, int]) -> FloatArray:
@@ -156,8 +156,8 @@ def _embedding_at(evidence: Evidence, x: int, y: int, photo_hw: tuple[int, int])
         if view.top <= y < view.bottom and view.left <= x < view.right:
             down = (y + 0.5 - view.top) / (view.bottom - view.top)
             across = (x + 0.5 - view.left) / (view.right - view.left)
-            total += weight[0, x - view.left] * unit(_sample(embedding, down, across))
-    return unit(total)
+            total += weight[0, x - view.left] * l2_normalize(_sample(embedding, down, across))
+    return l2_normalize(total)
 
 
 def _sample(maps: FloatArray, down: float, across: float) -> FloatArray:

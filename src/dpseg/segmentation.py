@@ -21,7 +21,7 @@ from PIL import Image
 from dpseg.arrays import BoolArray, FloatArray, ImageArray, LabelArray
 from dpseg.errors import DataError, require_extra
 from dpseg.explain import Evidence, Explanation, explain_pixel
-from dpseg.files import replacing, write_text
+from dpseg.files import atomic_write, write_text
 from dpseg.imaging.draw import overlay as draw_overlay
 from dpseg.imaging.label_image import to_picture
 
@@ -191,9 +191,9 @@ class Segmentation:
         try:
             target.mkdir(parents=True, exist_ok=True)
             if overlay:
-                with replacing(target / "overlay.png") as temporary:
+                with atomic_write(target / "overlay.png") as temporary:
                     self.overlay().save(temporary, "PNG", compress_level=3)
-            with replacing(target / "labels.png") as temporary:
+            with atomic_write(target / "labels.png") as temporary:
                 to_picture(self.labels, len(self.classes)).save(temporary, "PNG")
             text = json.dumps(self.summary(), indent=2, ensure_ascii=False)
             write_text(target / "result.json", text + "\n")

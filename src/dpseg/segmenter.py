@@ -1,6 +1,6 @@
 """The product in one object: photo + names + example pictures -> `Segmentation`.
 
-It checks what it is given and puts it in order for the pipeline. It talks numpy to a `Runtime` and
+It checks what it is given and puts it in order for the pipeline. It talks numpy to a `Engine` and
 does not know which engine runs the model.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from dpseg.arrays import FloatArray, LabelArray
-from dpseg.engines.protocol import ModelInfo, Runtime
+from dpseg.engines.protocol import Engine, ModelInfo
 from dpseg.errors import CheckpointError, PromptError
 from dpseg.imaging.photo import PhotoLike
 from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels
@@ -23,7 +23,7 @@ from dpseg.inference.predictor import EncodedExamples, Pipeline, Question
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike
-from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.ontology import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
@@ -31,7 +31,7 @@ from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 if TYPE_CHECKING:
-    from dpseg.factory.load import Engine
+    from dpseg.factory.load import EngineName
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]]"
@@ -42,7 +42,7 @@ class Segmenter:
     """Finds the pixels of named or shown things in photos.
 
     Args:
-        runtime: the loaded model.
+        engine: the loaded model.
         bank: visual prompts of many names; without one, names have text prompts only.
         cache: where prompt embeddings are kept between runs; None for the usual folder.
         tiling: when and how large photos are cut into tiles.
@@ -51,7 +51,7 @@ class Segmenter:
 
     def __init__(
         self,
-        runtime: Runtime,
+        engine: Engine,
         bank: PromptBank | None = None,
         *,
         cache: PromptCache | None = None,
@@ -60,7 +60,7 @@ class Segmenter:
     ) -> None:
         self._name: str | None = None
         self._pipeline = Pipeline(
-            runtime,
+            engine,
             bank,
             cache=cache or PromptCache(),
             tiling=tiling,
@@ -73,7 +73,7 @@ class Segmenter:
         name_or_folder: str | os.PathLike[str] = "dpseg-lite",
         *,
         revision: str | None = None,
-        engine: Engine | None = None,
+        engine: EngineName | None = None,
     ) -> Segmenter:
         """Load a model and its prompt bank.
 
@@ -92,11 +92,10 @@ class Segmenter:
             MissingExtraError: the model needs an extra that is not installed.
         """
         from dpseg.factory.hub import resolve
-        from dpseg.factory.load import load_runtime
+        from dpseg.factory.load import load_engine
 
         name = resolve(os.fspath(name_or_folder), revision=revision)
-        runtime, bank = load_runtime(name, engine=engine)
-        segmenter = cls(runtime, bank)
+        segmenter = cls(*load_engine(name, engine=engine))
         segmenter._name = name
         return segmenter
 
@@ -149,7 +148,7 @@ class Segmenter:
     @property
     def info(self) -> ModelInfo:
         """Tell what the loaded model is."""
-        return self._pipeline.runtime.info
+        return self._pipeline.engine.info
 
     @overload
     def __call__(
@@ -161,7 +160,7 @@ class Segmenter:
         refine: int = ...,
         refine_mode: RefineMode = ...,
         unlabelled: bool = ...,
-        prompts: PromptKind = ...,
+        prompts: PromptMode = ...,
         tuned: Tuned | None = ...,
     ) -> list[Segmentation]: ...
 
@@ -175,7 +174,7 @@ class Segmenter:
         refine: int = ...,
         refine_mode: RefineMode = ...,
         unlabelled: bool = ...,
-        prompts: PromptKind = ...,
+        prompts: PromptMode = ...,
         tuned: Tuned | None = ...,
     ) -> Segmentation: ...
 
@@ -188,7 +187,7 @@ class Segmenter:
         refine: int = 0,
         refine_mode: RefineMode = "pool",
         unlabelled: bool = True,
-        prompts: PromptKind = "dual",
+        prompts: PromptMode = "dual",
         tuned: Tuned | None = None,
     ) -> Segmentation | list[Segmentation]:
         """Segment a photo, or several.
@@ -234,7 +233,7 @@ class Segmenter:
         refine: int = 0,
         refine_mode: RefineMode = "pool",
         unlabelled: bool = True,
-        prompts: PromptKind = "dual",
+        prompts: PromptMode = "dual",
         tuned: Tuned | None = None,
     ) -> Finder:
         """Encode the prompts once, for any number of photos that come one by one.
@@ -248,7 +247,7 @@ class Segmenter:
             raise PromptError(f"refine is {refine}; 0 or more rounds are possible.")
         examples = examples or {}
         vocabulary = _with_examples(classes, examples)
-        source = ExemplarSource(self._pipeline.runtime, examples, self._pipeline.cache)
+        source = ExemplarSource(self._pipeline.engine, examples, self._pipeline.cache)
         question = Question(
             vocabulary=vocabulary,
             examples=EncodedExamples(tuple(examples), source.prompts_for(vocabulary)),
@@ -269,7 +268,7 @@ class Segmenter:
         Args:
             scores: in [0, 1] at low resolution, K h w.
             photo_hw: size of the label map.
-            given: only the first `given` of the K classes may win; the others are rivals.
+            given: only the first `given` of the K classes may win; the others are distractors.
             unlabelled: leave pixels without a label where no class convinces.
 
         Returns:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from dpseg.errors import VocabularyError
 
 BUILTIN_FOLDER = Path(__file__).parent / "vocabularies"
-KINDS_FILE = BUILTIN_FOLDER / "kinds.tsv"  # words that are kinds of common ones, from WordNet
+HYPERNYMS_FILE = BUILTIN_FOLDER / "kinds.tsv"  # words that are kinds of common ones, from WordNet
 MAX_CHARACTERS = 200
 SYNONYM_MARK = "|"
 FILE_KEYS = frozenset({"name", "synonyms", "description", "parent"})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from colour_runtime import COLOURS
+from colour_engine import COLOURS
 from dpseg.batch.folder import make_tasks
 from dpseg.batch.work import Task
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from dpseg import Segmenter
 from dpseg.batch.job import Job
 from dpseg.prompts.cache import PromptCache
@@ -16,7 +16,7 @@ JOB = Job(classes=("red", "blue"))
 
 def colours(model: str) -> Segmenter:
     """The model that knows colours; its cache is where `DPSEG_CACHE` says."""
-    return Segmenter(ColourRuntime(), cache=PromptCache())
+    return Segmenter(ColourEngine(), cache=PromptCache())
 
 
 def killed_by_black(model: str) -> Segmenter:
@@ -29,7 +29,7 @@ def killed_once(model: str) -> Segmenter:
     return Segmenter(_Deadly(mark=Path(os.environ["DPSEG_CACHE"]) / "killed"), cache=PromptCache())
 
 
-class _Deadly(ColourRuntime):
+class _Deadly(ColourEngine):
     def __init__(self, mark: Path | None = None) -> None:
         super().__init__()
         self._mark = mark

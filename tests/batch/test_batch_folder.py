@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from batch.loading import JOB, colours, files, killed_by_black
-from colour_runtime import COLOURS
+from colour_engine import COLOURS
 from dpseg import PromptError
 from dpseg.batch.folder import run_local
 from dpseg.batch.job import Job
@@ -108,14 +108,14 @@ def test_what_concerns_all_files_is_told_as_such(tasks: list[Task], tmp_path: Pa
 def test_an_unexpected_error_is_the_file_s_alone(tasks: list[Task]) -> None:
     def fragile(model: str):
         segmenter = colours(model)
-        encode = segmenter._pipeline.runtime.encode_image
+        encode = segmenter._pipeline.engine.encode_image
 
         def fail_on_blue(image):
             if image[0, 0, 2] > 200 and image[0, 0, 0] < 100:
                 raise KeyError("a bug")
             return encode(image)
 
-        segmenter._pipeline.runtime.encode_image = fail_on_blue  # type: ignore[method-assign]
+        segmenter._pipeline.engine.encode_image = fail_on_blue  # type: ignore[method-assign]
         return segmenter
 
     outcomes = {outcome.path.stem: outcome for outcome in run_local(JOB, tasks, load=fragile)}

@@ -8,7 +8,7 @@ import torch
 
 from dpseg.cli import main
 from dpseg.factory.config import PRESETS
-from dpseg.factory.load import load_runtime
+from dpseg.factory.load import load_engine
 from sed_reference import tiny_checkpoint
 
 
@@ -34,8 +34,8 @@ def test_checkpoint_becomes_a_models_folder(checkpoint, network, monkeypatch, ca
     out = checkpoint.parent / network
     assert run(monkeypatch, checkpoint, "--out", out, "--network", network) == 0
     assert f"{network}-tiny: " in capsys.readouterr().out
-    runtime, _ = load_runtime(out)
-    assert runtime.info.name == f"{network}-tiny"
+    engine, _ = load_engine(out)
+    assert engine.info.name == f"{network}-tiny"
     assert len(json.loads((out / "import.json").read_text())) > 100
 
 

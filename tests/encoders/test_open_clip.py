@@ -54,7 +54,7 @@ def test_endless_sentences_are_cut(encoder):
 
 
 @torch.no_grad()
-def test_a_picture_of_one_place_is_clips_own_embedding(encoder):
+def test_a_picture_of_one_position_is_clips_own_embedding(encoder):
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     mean, std = (
         torch.tensor(values)[:, None, None]
@@ -142,8 +142,8 @@ def test_unreachable_hub_is_told_once(tmp_path, monkeypatch, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_cosines_of_places_and_words_share_a_space(encoder):
+def test_cosines_of_positions_and_words_share_a_space(encoder):
     image = torch.rand(1, 3, 64, 64)
-    places = F.normalize(encoder.encode_image(image).image_embedding, dim=1)
+    positions = F.normalize(encoder.encode_image(image).image_embedding, dim=1)
     words = encoder.encode_text(SENTENCES).class_wise
-    assert torch.einsum("bdhw,kd->bkhw", places, words).abs().max() <= 1 + 1e-5
+    assert torch.einsum("bdhw,kd->bkhw", positions, words).abs().max() <= 1 + 1e-5

@@ -1,14 +1,14 @@
-"""Attention over places against sums written out."""
+"""Attention over positions against sums written out."""
 
 import pytest
 import torch
 
-from dpseg.encoders.spatial_attention import PlaceAttention
+from dpseg.encoders.spatial_attention import SpatialAttention
 
 
 @pytest.fixture
 def block(normal):
-    block = PlaceAttention(channels=128)
+    block = SpatialAttention(channels=128)
     for parameter in block.parameters():
         parameter.data.copy_(0.2 * normal(*parameter.shape))
     return block.requires_grad_(False)
@@ -16,10 +16,10 @@ def block(normal):
 
 def test_a_new_block_changes_nothing(normal):
     x = normal(2, 3, 4, 64)
-    torch.testing.assert_close(PlaceAttention(channels=64)(x), x, atol=0, rtol=0)
+    torch.testing.assert_close(SpatialAttention(channels=64)(x), x, atol=0, rtol=0)
 
 
-def test_every_place_looks_at_every_other(block, normal):
+def test_every_position_looks_at_every_other(block, normal):
     x = normal(2, 3, 4, 128)
     rows = x.reshape(2, 12, 128)
     query, key, value = block.query_key_value(block.attention_norm(rows)).split(128, dim=-1)
@@ -32,7 +32,7 @@ def test_every_place_looks_at_every_other(block, normal):
     torch.testing.assert_close(block(x), rows.reshape_as(x), atol=1e-4, rtol=1e-4)
 
 
-def test_places_have_no_order(block, normal):
+def test_positions_have_no_order(block, normal):
     x = normal(1, 2, 6, 128)
     turned = block(x.transpose(1, 2).contiguous()).transpose(1, 2)
     torch.testing.assert_close(turned, block(x), atol=1e-4, rtol=1e-4)

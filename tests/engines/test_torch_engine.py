@@ -18,7 +18,7 @@ CLASSES, TEMPLATES, TOKENS = 5, 4, 3
 
 
 @pytest.fixture(scope="module")
-def torch_runtime(lite_model, text_tower):
+def torch_engine(lite_model, text_tower):
     return lite_engine(copy.deepcopy(lite_model), text_tower=text_tower)
 
 
@@ -53,8 +53,8 @@ def arrays():
     )
 
 
-def test_info_tells_the_models_settings(torch_runtime, lite_model):
-    info, config = torch_runtime.info, lite_model.config
+def test_info_tells_the_models_settings(torch_engine, lite_model):
+    info, config = torch_engine.info, lite_model.config
     assert info.encoder_key == lite_model.encoder_key()
     assert info.stride == 16
     assert info.levels == config.guidance_levels
@@ -64,8 +64,8 @@ def test_info_tells_the_models_settings(torch_runtime, lite_model):
 
 
 @torch.inference_mode()
-def test_images_are_scaled_and_laid_out_as_the_tower_wants(torch_runtime, lite_model, photo):
-    features = torch_runtime.encode_image(photo)
+def test_images_are_scaled_and_laid_out_as_the_tower_wants(torch_engine, lite_model, photo):
+    features = torch_engine.encode_image(photo)
     pixels = torch.from_numpy(photo.transpose(2, 0, 1)[None] / np.float32(255))
     expected = lite_model.tower(pixels)
     np.testing.assert_allclose(
@@ -76,32 +76,30 @@ def test_images_are_scaled_and_laid_out_as_the_tower_wants(torch_runtime, lite_m
         reference = expected.image_features[level][0]
         np.testing.assert_allclose(found, reference, atol=1e-4, rtol=1e-3)
         assert found.flags.c_contiguous
-    prompt = torch_runtime.encode_prompt(photo)
+    prompt = torch_engine.encode_prompt(photo)
     np.testing.assert_array_equal(prompt.image_embedding, features.image_embedding)
 
 
-def test_mirrored_and_frozen_pictures_are_taken(torch_runtime, photo):
+def test_mirrored_and_frozen_pictures_are_taken(torch_engine, photo):
     mirrored = photo[:, ::-1]
     frozen = mirrored.copy()
     frozen.flags.writeable = False
-    expected = torch_runtime.encode_image(mirrored.copy()).image_embedding
+    expected = torch_engine.encode_image(mirrored.copy()).image_embedding
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        np.testing.assert_array_equal(
-            torch_runtime.encode_image(mirrored).image_embedding, expected
-        )
-        np.testing.assert_array_equal(torch_runtime.encode_image(frozen).image_embedding, expected)
+        np.testing.assert_array_equal(torch_engine.encode_image(mirrored).image_embedding, expected)
+        np.testing.assert_array_equal(torch_engine.encode_image(frozen).image_embedding, expected)
 
 
 @pytest.mark.parametrize("size_hw", [(96, 100), (90, 128)])
-def test_sides_off_the_stride_are_refused(torch_runtime, size_hw):
+def test_sides_off_the_stride_are_refused(torch_engine, size_hw):
     with pytest.raises(ShapeError, match=rf"\({size_hw[0]}, {size_hw[1]}\).*16"):
-        torch_runtime.encode_image(np.zeros((*size_hw, 3), np.uint8))
+        torch_engine.encode_image(np.zeros((*size_hw, 3), np.uint8))
 
 
 @torch.inference_mode()
-def test_text_goes_through_the_map_into_the_joint_space(torch_runtime, lite_model, text_tower):
-    found = torch_runtime.encode_text(["cat", "a photo of a red car"])
+def test_text_goes_through_the_map_into_the_joint_space(torch_engine, lite_model, text_tower):
+    found = torch_engine.encode_text(["cat", "a photo of a red car"])
     whole, tokens, mask = text_tower.encode(["cat", "a photo of a red car"])
     np.testing.assert_allclose(found.class_wise, lite_model.text_map(whole), atol=1e-5)
     assert found.token_mask.sum(axis=1).tolist() == [1, 6]
@@ -112,40 +110,40 @@ def test_text_goes_through_the_map_into_the_joint_space(torch_runtime, lite_mode
 
 
 @torch.inference_mode()
-def test_scores_are_the_networks(torch_runtime, lite_model, photo, arrays):
-    features = torch_runtime.encode_image(photo)
-    logits = torch_runtime.score(features, arrays)
+def test_scores_are_the_networks(torch_engine, lite_model, photo, arrays):
+    features = torch_engine.encode_image(photo)
+    logits = torch_engine.score(features, arrays)
     assert logits.shape == (CLASSES, 24, 32)
     assert logits.dtype == np.float32
     expected = lite_model.network(
         torch.from_numpy(features.image_embedding)[None],
         {j: torch.from_numpy(f)[None] for j, f in features.image_features.items()},
         prompt_tensors(arrays),
-        torch_runtime.switches,
+        torch_engine.switches,
     )
     np.testing.assert_allclose(logits, expected[0], atol=1e-4, rtol=1e-4)
 
 
-def test_switches_are_the_models_own_or_given(torch_runtime, photo, arrays):
-    assert torch_runtime.switches.keep == 8
-    plain = lite_engine(torch_runtime.model, switches=torch_runtime.switches.but(decoder=False))
+def test_switches_are_the_models_own_or_given(torch_engine, photo, arrays):
+    assert torch_engine.switches.keep == 8
+    plain = lite_engine(torch_engine.model, switches=torch_engine.switches.replace(decoder=False))
     logits = plain.score(plain.encode_image(photo), arrays)
     assert logits.shape == (CLASSES, 6, 8)
 
 
-def test_half_width_numbers_change_scores_little(torch_runtime, photo, arrays, monkeypatch):
-    features = torch_runtime.encode_image(photo)
-    exact = torch_runtime.score(features, arrays)
+def test_half_width_numbers_change_scores_little(torch_engine, photo, arrays, monkeypatch):
+    features = torch_engine.encode_image(photo)
+    exact = torch_engine.score(features, arrays)
     monkeypatch.setattr(
         module, "_fast_matrix_types", lambda: torch.autocast("cpu", dtype=torch.bfloat16)
     )
-    rounded = torch_runtime.score(features, arrays)
+    rounded = torch_engine.score(features, arrays)
     assert rounded.dtype == np.float32
     assert 0 < np.abs(rounded - exact).mean() < 0.05 * exact.std() + 0.05
 
 
-def test_running_leaves_no_gradients(torch_runtime, photo, arrays):
-    features = torch_runtime.encode_image(photo)
-    torch_runtime.score(features, arrays)
-    assert not any(p.requires_grad for p in torch_runtime.model.parameters())
+def test_running_leaves_no_gradients(torch_engine, photo, arrays):
+    features = torch_engine.encode_image(photo)
+    torch_engine.score(features, arrays)
+    assert not any(p.requires_grad for p in torch_engine.model.parameters())
     assert isinstance(features, ImageFeatures)

@@ -6,7 +6,7 @@ import torch
 from torch.nn.functional import interpolate
 
 from dpseg.errors import ShapeError
-from dpseg.evaluate.accumulators import Tally, decide
+from dpseg.evaluate.accumulators import Accumulators, decide
 from dpseg.evaluate.objects import object_truth
 
 
@@ -33,9 +33,11 @@ def test_a_single_place_and_a_single_class():
 def test_tallies_of_parts_add_up():
     rng = np.random.default_rng(2)
     pictures = rng.integers(0, 4, (6, 2, 30, 30))
-    tallies = [Tally.of_picture(p, object_truth(t), 4) for p, t in pictures]
-    forwards = sum(tallies, Tally.empty(4))
-    halves = sum(tallies[3:], Tally.empty(4)) + sum(tallies[:3], Tally.empty(4))
+    accumulators = [Accumulators.of_picture(p, object_truth(t), 4) for p, t in pictures]
+    forwards = sum(accumulators, Accumulators.empty(4))
+    halves = sum(accumulators[3:], Accumulators.empty(4)) + sum(
+        accumulators[:3], Accumulators.empty(4)
+    )
     for name in ("confusion", "sizes", "outlines"):
         np.testing.assert_array_equal(getattr(forwards, name), getattr(halves, name))
     assert forwards.confusion.sum() == 6 * 900
@@ -43,12 +45,14 @@ def test_tallies_of_parts_add_up():
 
 def test_tallies_of_other_vocabularies_do_not_add_up():
     with pytest.raises(ShapeError, match="3 and 4 classes"):
-        _ = Tally.empty(3) + Tally.empty(4)
+        _ = Accumulators.empty(3) + Accumulators.empty(4)
 
 
 def test_unlabelled_pixels_and_figures_of_nothing():
-    tally = Tally.of_picture(np.zeros((4, 4), int), object_truth(np.full((4, 4), 255)), 2)
-    assert tally.confusion.sum() == 0
-    plain = tally.to_dict(["a", "b"])
+    accumulator = Accumulators.of_picture(
+        np.zeros((4, 4), int), object_truth(np.full((4, 4), 255)), 2
+    )
+    assert accumulator.confusion.sum() == 0
+    plain = accumulator.to_dict(["a", "b"])
     assert plain["miou"] is None
     assert plain["class_iou"] == {"a": None, "b": None}

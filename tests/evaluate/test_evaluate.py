@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch.nn.functional import interpolate
 
-from colour_runtime import COLOURS, ColourRuntime, paint
+from colour_engine import COLOURS, ColourEngine, paint
 from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import DataError, ShapeError
 from dpseg.evaluate.answers import ModelAnswers, fit
 from dpseg.evaluate.configuration import STANDARD, Configuration
 from dpseg.evaluate.report import markdown, markdown_rows, markdown_summary, save_html
-from dpseg.evaluate.results import Counted, Evaluation, count_pictures, save_json
+from dpseg.evaluate.results import Evaluation, PartialResult, count_pictures, save_json
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.pooling import pool_regions
@@ -27,7 +27,7 @@ TEXT, DUAL = Configuration("text", prompts="text"), Configuration("dual")
 SHOWN = Configuration("shown", examples=True)
 
 
-class SwitchableColours(ColourRuntime):
+class SwitchableColours(ColourEngine):
     """Remembers what was switched; the parts themselves are none that it has."""
 
     def __init__(self):
@@ -36,12 +36,12 @@ class SwitchableColours(ColourRuntime):
 
     def switched(self, **changes):
         self.switches.append(changes)
-        return ColourRuntime()
+        return ColourEngine()
 
 
-def counted(runtime, samples, configurations=(), unseen=None, **rest):
+def counted(engine, samples, configurations=(), unseen=None, **rest):
     """Count all configurations, as an `Evaluation`."""
-    answers = ModelAnswers(runtime, VOCABULARY, configurations, **rest)
+    answers = ModelAnswers(engine, VOCABULARY, configurations, **rest)
     count = count_pictures(answers, enumerate(samples), len(configurations), len(NAMES))
     names = [configuration.name for configuration in configurations]
     return Evaluation(
@@ -49,7 +49,7 @@ def counted(runtime, samples, configurations=(), unseen=None, **rest):
         names=tuple(NAMES),
         unseen=unseen,
         pictures=count.pictures,
-        tallies=dict(zip(names, count.tallies, strict=True)),
+        accumulators=dict(zip(names, count.accumulators, strict=True)),
         best=count.best,
         worst=count.worst,
     )
@@ -68,69 +68,69 @@ def sample(shift: int = 0):
 @pytest.fixture
 def bank():
     colours = ("red", "blue")
-    runtime = ColourRuntime()
+    engine = ColourEngine()
     whole = np.ones((1, 1, 1), np.float32)
-    rows = [pool_regions(runtime.encode_prompt(paint(ground=c)), whole) for c in colours]
-    return PromptBank("colour", colours, runtime.encode_text(colours).class_wise, stack_rows(rows))
+    rows = [pool_regions(engine.encode_prompt(paint(ground=c)), whole) for c in colours]
+    return PromptBank("colour", colours, engine.encode_text(colours).class_wise, stack_rows(rows))
 
 
-def test_example_pictures_find_what_words_do_not(runtime):
+def test_example_pictures_find_what_words_do_not(engine):
     examples = {"zorblax": [(paint(ground="green"), np.ones((96, 96)))]}
-    evaluation = counted(runtime, [sample()], [TEXT, SHOWN], examples=examples, unseen=(2,))
+    evaluation = counted(engine, [sample()], [TEXT, SHOWN], examples=examples, unseen=(2,))
     figures = evaluation.figures()
     assert figures["text"]["unseen_miou"] == 0
     assert figures["shown"]["unseen_miou"] > 0.7
     assert figures["shown"]["medium_miou"] > 0.7
     assert figures["shown"]["seen_miou"] > 0.9
-    assert evaluation.tallies["text"].confusion.sum() == 96 * 95
+    assert evaluation.accumulators["text"].confusion.sum() == 96 * 95
 
 
-def test_each_picture_is_encoded_once_and_first_scores_are_shared(runtime, bank):
+def test_each_picture_is_encoded_once_and_first_scores_are_shared(engine, bank):
     configurations = [DUAL, Configuration("r1", refine=1), Configuration("r2", refine=2), TEXT]
-    counted(runtime, [sample(), sample(2)], configurations, bank=bank)
-    assert runtime.calls["image"] == 2
+    counted(engine, [sample(), sample(2)], configurations, bank=bank)
+    assert engine.calls["image"] == 2
     # a picture: dual once, one refinement round each (nothing moves any more), text once
-    assert runtime.calls["score"] == 2 * 4
+    assert engine.calls["score"] == 2 * 4
 
 
 def test_only_parts_that_differ_are_switched(bank):
-    runtime = SwitchableColours()
+    engine = SwitchableColours()
     more = Configuration("x", decoder=False, joined="concatenate", guidance="upsampled")
-    evaluation = counted(runtime, [sample()], [*STANDARD, more], bank=bank)
-    assert runtime.switches == [
+    evaluation = counted(engine, [sample()], [*STANDARD, more], bank=bank)
+    assert engine.switches == [
         {"token_wise": False},
         {"guidance_levels": ()},
         {"guidance": "upsampled", "strategy": "concatenate", "decoder": False},
     ]
-    assert list(evaluation.tallies) == [*(one.name for one in STANDARD), "x"]
+    assert list(evaluation.accumulators) == [*(one.name for one in STANDARD), "x"]
 
 
 def test_fewer_templates_repeat_the_first_ones(bank):
     def answer(templates, **rest):
-        runtime = ColourRuntime(templates=("{}", "red {}"))
+        engine = ColourEngine(templates=("{}", "red {}"))
         configuration = Configuration("x", prompts="text", templates=templates)
-        return ModelAnswers(runtime, VOCABULARY, [configuration])(sample()[0])[0]
+        return ModelAnswers(engine, VOCABULARY, [configuration])(sample()[0])[0]
 
-    alone = ModelAnswers(ColourRuntime(templates=("{}",)), VOCABULARY, [TEXT])(sample()[0])[0]
+    alone = ModelAnswers(ColourEngine(templates=("{}",)), VOCABULARY, [TEXT])(sample()[0])[0]
     np.testing.assert_array_equal(answer(1), alone)
     assert (answer(2) != alone).any()
     with pytest.raises(DataError, match="3 templates are asked for; the model has 2"):
         answer(3)
 
 
-def test_classes_of_one_group_are_answered_by_its_index(runtime):
-    answers = ModelAnswers(runtime, VOCABULARY, [TEXT], groups=np.array([4, 7, 7]))
+def test_classes_of_one_group_are_answered_by_its_index(engine):
+    answers = ModelAnswers(engine, VOCABULARY, [TEXT], groups=np.array([4, 7, 7]))
     assert set(np.unique(answers(sample()[0])[0])) <= {4, 7}
 
 
-def test_pictures_of_any_size_are_counted_at_the_size_of_their_label(runtime):
+def test_pictures_of_any_size_are_counted_at_the_size_of_their_label(engine):
     image, label = (np.repeat(np.repeat(a, 3, 0), 2, 1)[:250, :150] for a in sample())
-    evaluation = counted(runtime, [(image, label)], [TEXT])
-    assert evaluation.tallies["text"].confusion.sum() == (label != 255).sum()
+    evaluation = counted(engine, [(image, label)], [TEXT])
+    assert evaluation.accumulators["text"].confusion.sum() == (label != 255).sum()
     assert evaluation.figures()["text"]["pixel_accuracy"] > 0.85  # the zorblax is lost
 
 
-def test_seds_protocol_squashes_pictures_to_a_square(runtime):
+def test_seds_protocol_squashes_pictures_to_a_square(engine):
     info = ModelInfo("m", "k", 96, 8, (3, 2), ("{}",), 0.5)
     image = np.random.default_rng(0).integers(0, 255, (640, 900, 3), np.uint8)
     square = fit(image, info, "sed")
@@ -139,48 +139,48 @@ def test_seds_protocol_squashes_pictures_to_a_square(runtime):
     np.testing.assert_allclose(square, expected.permute(1, 2, 0).numpy(), atol=0.51)
     assert fit(image[:320, :450], info, "sed").shape == (96, 96, 3)
     assert fit(image, info, "dpseg").shape == (72, 96, 3)
-    evaluation = counted(runtime, [sample()], [TEXT], protocol="sed")
+    evaluation = counted(engine, [sample()], [TEXT], protocol="sed")
     assert evaluation.figures()["text"]["pixel_accuracy"] > 0.85
 
 
-def test_what_cannot_be_evaluated_is_refused(runtime):
+def test_what_cannot_be_evaluated_is_refused(engine):
     with pytest.raises(DataError, match="different names"):
-        counted(runtime, [sample()], [TEXT, TEXT])
+        counted(engine, [sample()], [TEXT, TEXT])
     with pytest.raises(DataError, match="'shown' needs examples"):
-        counted(runtime, [sample()], [SHOWN])
+        counted(engine, [sample()], [SHOWN])
     with pytest.raises(DataError, match="which the engine of colour cannot"):
-        counted(runtime, [sample()], [Configuration("x", guidance_levels=())])
+        counted(engine, [sample()], [Configuration("x", guidance_levels=())])
     nine = np.where(sample()[1] == 2, 9, sample()[1])
     with pytest.raises(DataError, match=r"target has values in 0\.\.9"):
-        counted(runtime, [(sample()[0], nine)], [TEXT])
+        counted(engine, [(sample()[0], nine)], [TEXT])
     with pytest.raises(ShapeError, match="differ in size"):
-        counted(runtime, [(sample()[0], sample()[1][1:])], [TEXT])
+        counted(engine, [(sample()[0], sample()[1][1:])], [TEXT])
 
 
 def test_anything_that_labels_pictures_can_be_counted():
     def red_or_not(image):
         return [np.where(image[..., 0] > 128, 0, 1)]
 
-    [tally] = count_pictures(red_or_not, enumerate([sample(), sample()]), 1, 3).tallies
-    assert tally.confusion[0, 0] == 2 * 48 * 95
-    assert tally.confusion[2].sum() == tally.confusion[2, 1]
+    [accumulator] = count_pictures(red_or_not, enumerate([sample(), sample()]), 1, 3).accumulators
+    assert accumulator.confusion[0, 0] == 2 * 48 * 95
+    assert accumulator.confusion[2].sum() == accumulator.confusion[2, 1]
 
 
-def test_parts_of_a_set_add_up_in_any_order(runtime, bank):
-    answers = ModelAnswers(runtime, VOCABULARY, [DUAL, TEXT], bank=bank)
+def test_parts_of_a_set_add_up_in_any_order(engine, bank):
+    answers = ModelAnswers(engine, VOCABULARY, [DUAL, TEXT], bank=bank)
     samples = [(number, sample(3 * number)) for number in range(7)]
     whole = count_pictures(answers, samples, 2, 3)
     parts = [count_pictures(answers, samples[start::3], 2, 3) for start in (2, 0, 1)]
-    added = sum(parts, Counted.nothing(2, 3))
-    for one, other in zip(whole.tallies, added.tallies, strict=True):
+    added = sum(parts, PartialResult.nothing(2, 3))
+    for one, other in zip(whole.accumulators, added.accumulators, strict=True):
         np.testing.assert_array_equal(one.confusion, other.confusion)
         np.testing.assert_array_equal(one.outlines, other.outlines)
     assert [answer.number for answer in whole.best] == [answer.number for answer in added.best]
     assert [answer.number for answer in whole.worst] == [answer.number for answer in added.worst]
 
 
-def test_crops_of_a_training_set_serve_as_examples(runtime):
-    source = CropSource.from_samples(runtime, [sample(), sample()], NAMES, wanted=["zorblax"])
+def test_crops_of_a_training_set_serve_as_examples(engine):
+    source = CropSource.from_samples(engine, [sample(), sample()], NAMES, wanted=["zorblax"])
     found = source.prompts_for(Vocabulary.of(["sky", "zorblax"]))
     assert list(found) == [1]
     assert source.prompts_for(Vocabulary.of("sky")) == {}
@@ -188,9 +188,9 @@ def test_crops_of_a_training_set_serve_as_examples(runtime):
 
 
 @pytest.fixture
-def evaluation(runtime, bank):
+def evaluation(engine, bank):
     samples = [sample(shift) for shift in range(6)]
-    return counted(runtime, samples, [DUAL, TEXT], bank=bank, unseen=(2,))
+    return counted(engine, samples, [DUAL, TEXT], bank=bank, unseen=(2,))
 
 
 def test_json(evaluation, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import dpseg.factory.load
-from colour_runtime import ColourRuntime, paint
+from colour_engine import ColourEngine, paint
 from dpseg.cli import main
 from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import DataError
@@ -40,7 +40,7 @@ def photo(shift):
 def folder(tmp_path, monkeypatch):
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        dpseg.factory.load, "load_runtime", lambda model, **_: (ColourRuntime(), None)
+        dpseg.factory.load, "load_engine", lambda model, **_: (ColourEngine(), None)
     )
     root = tmp_path / "colours"
     write_folder(root, CLASSES, {f"t{n}": photo(n) for n in range(6)}, "train")
@@ -50,11 +50,11 @@ def folder(tmp_path, monkeypatch):
 def test_figures_are_those_of_torchmetrics_on_the_models_answers(folder):
     plain = replace(TEXT, scene=False)
     evaluation = evaluate_folder(Task(root=folder, configurations=[plain]))
-    runtime, data = ColourRuntime(), LabelledFolder(folder, "val")
-    embedding = encode_classes(runtime, data.vocabulary)[0].mean(axis=1)
+    engine, data = ColourEngine(), LabelledFolder(folder, "val")
+    embedding = encode_classes(engine, data.vocabulary)[0].mean(axis=1)
     metric = MulticlassJaccardIndex(3, ignore_index=-1)
     for sample in (data[n] for n in range(len(data))):
-        features = runtime.encode_image(fit_picture(sample.image, runtime.info)).image_embedding
+        features = engine.encode_image(fit_picture(sample.image, engine.info)).image_embedding
         places = features / np.linalg.norm(features, axis=0)
         cost = np.einsum("kd,dhw->khw", embedding, places).astype(np.float32)
         said = resize_bilinear(cost, sample.label.shape).argmax(axis=0)
@@ -85,7 +85,7 @@ def test_photos_kept_aside_and_limits(folder):
 def test_unlabelled_pixels_are_one_more_class(folder):
     evaluation = evaluate_folder(Task(root=folder, unlabelled=True))
     assert evaluation.names[-1] == "unlabelled"
-    confusion = evaluation.tallies["unlabelled on"].confusion
+    confusion = evaluation.accumulators["unlabelled on"].confusion
     assert confusion.shape == (4, 4)
     assert confusion[3].sum() == 5 * 16 * 94
     (folder / "classes.txt").write_text("0\twhite\n1\tred\n2\tblue\n3\tzorblax\n")
@@ -98,7 +98,7 @@ def test_words_of_one_group_count_as_one_class(folder):
     (folder / "vocabulary.json").write_text(json.dumps(["red", "blue", "zorblax", *others]))
     evaluation = evaluate_folder(Task(root=folder, configurations=[TEXT]))
     assert evaluation.names == ("red", "blue", "zorblax", "background")
-    confusion = evaluation.tallies["text"].confusion
+    confusion = evaluation.accumulators["text"].confusion
     assert confusion.sum() == 5 * 96 * 94
     assert confusion[3, 3] > 0.8 * confusion[3].sum()  # white
     assert confusion[2, 3] > 0.8 * confusion[2].sum()  # green
@@ -170,7 +170,7 @@ def test_two_processes_with_the_real_network_count_what_one_counts(tmp_path, mon
     task = Task(root=root, model=str(tmp_path / "model"), configurations=[TEXT])
     one, two = evaluate_folder(task), evaluate_folder(task, processes=2)
     for name in ("confusion", "sizes", "outlines"):
-        mine, theirs = (getattr(e.tallies["text"], name) for e in (one, two))
+        mine, theirs = (getattr(e.accumulators["text"], name) for e in (one, two))
         np.testing.assert_array_equal(mine, theirs)
     assert [a.number for a in one.best] == [a.number for a in two.best]
     for mine, theirs in zip(one.best, two.best, strict=True):

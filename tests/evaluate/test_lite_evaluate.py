@@ -13,7 +13,7 @@ from dpseg.factory.config import LiteConfig
 from dpseg.factory.lite import LiteModel, lite_engine
 from dpseg.prompts.bank import build_bank
 from dpseg.prompts.ontology import PromptOntology
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.visual import CropSource, ExemplarSource
 from dpseg.vocabulary import Vocabulary
 
@@ -63,10 +63,10 @@ def test_every_standard_configuration_runs(lite, samples, bank):
         examples=CropSource.from_samples(lite, samples, VOCABULARY.names, per_class=1),
     )
     counted = count_pictures(answers, [(0, samples[0])], len(configurations), 3)
-    tallies = {c.name: t for c, t in zip(configurations, counted.tallies, strict=True)}
-    for tally in tallies.values():
-        assert tally.confusion.sum() == 97 * 150
-    text, no_bank = (tallies[name].confusion for name in ("text", "no bank"))
+    accumulators = {c.name: t for c, t in zip(configurations, counted.accumulators, strict=True)}
+    for accumulator in accumulators.values():
+        assert accumulator.confusion.sum() == 97 * 150
+    text, no_bank = (accumulators[name].confusion for name in ("text", "no bank"))
     np.testing.assert_array_equal(text, no_bank)  # without pictures only words speak
 
 
@@ -89,5 +89,5 @@ def test_prompts_are_unit_vectors(lite, bank):
         tokens,
         *arrays.visual_features.values(),
     ):
-        np.testing.assert_allclose(vectors, unit(vectors), atol=1e-3)
+        np.testing.assert_allclose(vectors, l2_normalize(vectors), atol=1e-3)
     assert arrays.text_token_mask.sum(axis=1).tolist() == [1, 3, 1]

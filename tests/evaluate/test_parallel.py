@@ -40,11 +40,11 @@ def test_counts_do_not_depend_on_the_number_of_processes():
     job = Job(answers, Noise(), 2, CLASSES)
     one, three = count(job), count(job, processes=3)
     assert one.pictures == three.pictures == PICTURES
-    for mine, theirs in zip(one.tallies, three.tallies, strict=True):
+    for mine, theirs in zip(one.accumulators, three.accumulators, strict=True):
         for name in ("confusion", "sizes", "outlines"):
             np.testing.assert_array_equal(getattr(mine, name), getattr(theirs, name))
     labelled = sum(int((label >= 0).sum()) for _, label in (Noise()[n] for n in range(PICTURES)))
-    assert one.tallies[0].confusion.sum() == labelled
+    assert one.accumulators[0].confusion.sum() == labelled
     assert [a.number for a in one.best] == [a.number for a in three.best]
     assert [a.number for a in one.worst] == [a.number for a in three.worst]
 

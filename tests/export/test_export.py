@@ -10,30 +10,30 @@ import sys
 import numpy as np
 import pytest
 
-from dpseg.engines.onnx_engine import OnnxRuntime
+from dpseg.engines.onnx_engine import OnnxEngine
 from dpseg.engines.onnx_files import IMAGE_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE, TOKENIZER_FILE
 from dpseg.engines.protocol import ImageFeatures, PromptArrays
-from dpseg.engines.torch_engine import TorchRuntime
+from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import CheckpointError, MissingExtraError, ShapeError
 from dpseg.export.model import export_model
-from dpseg.factory.load import load_runtime
+from dpseg.factory.load import load_engine
 
 SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
 
 
 @pytest.fixture(scope="module")
-def torch_runtime(trained_folder):
+def torch_engine(trained_folder):
     """The torch engine in single precision, on every processor."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("dpseg.engines.torch_engine._fast_matrix_types", contextlib.nullcontext)
-        runtime, _ = load_runtime(trained_folder)
-        assert isinstance(runtime, TorchRuntime)
-        yield runtime
+        engine, _ = load_engine(trained_folder)
+        assert isinstance(engine, TorchEngine)
+        yield engine
 
 
 @pytest.fixture(scope="module")
-def onnx_runtime(exported_folder):
-    return OnnxRuntime(exported_folder, threads=1)
+def onnx_engine(exported_folder):
+    return OnnxEngine(exported_folder, threads=1)
 
 
 def picture(height, width):
@@ -44,10 +44,10 @@ def picture(height, width):
 def prompts_of(features: ImageFeatures, classes: int, tokens: int, parts: int) -> PromptArrays:
     """Prompts of which some resemble the picture, and some classes lack pictures and tokens."""
     generator = np.random.default_rng(classes)
-    places = features.image_embedding.reshape(len(features.image_embedding), -1).T  # (h w) D
+    positions = features.image_embedding.reshape(len(features.image_embedding), -1).T  # (h w) D
 
-    def near_places(*shape):
-        chosen = places[generator.integers(0, len(places), shape)]
+    def near_positions(*shape):
+        chosen = positions[generator.integers(0, len(positions), shape)]
         return (chosen + generator.normal(size=chosen.shape)).astype(np.float32)
 
     levels = {
@@ -57,50 +57,50 @@ def prompts_of(features: ImageFeatures, classes: int, tokens: int, parts: int) -
     token_mask = generator.random((classes, tokens)) < 0.8
     token_mask[0] = False
     return PromptArrays(
-        text_embedding=near_places(classes, 4),
-        visual_embedding=near_places(classes, 4),
+        text_embedding=near_positions(classes, 4),
+        visual_embedding=near_positions(classes, 4),
         visual_features=levels,
-        text_tokens=near_places(classes, tokens),
+        text_tokens=near_positions(classes, tokens),
         text_token_mask=token_mask,
-        visual_tokens=near_places(classes, parts),
+        visual_tokens=near_positions(classes, parts),
         visual_mask=np.arange(classes) % 3 != 0,
     )
 
 
-def test_info_survives(torch_runtime, onnx_runtime):
-    assert onnx_runtime.info == torch_runtime.info
+def test_info_survives(torch_engine, onnx_engine):
+    assert onnx_engine.info == torch_engine.info
 
 
 @pytest.mark.parametrize("size_hw", [(16, 16), (16, 512), (96, 64), (208, 304)])
-def test_pictures_of_any_size_have_the_same_features(torch_runtime, onnx_runtime, size_hw):
-    expected = torch_runtime.encode_image(picture(*size_hw))
-    found = onnx_runtime.encode_image(picture(*size_hw))
+def test_pictures_of_any_size_have_the_same_features(torch_engine, onnx_engine, size_hw):
+    expected = torch_engine.encode_image(picture(*size_hw))
+    found = onnx_engine.encode_image(picture(*size_hw))
     np.testing.assert_allclose(found.image_embedding, expected.image_embedding, atol=1e-3)
     assert list(found.image_features) == list(expected.image_features)
     for level, maps in expected.image_features.items():
         np.testing.assert_allclose(found.image_features[level], maps, atol=1e-3)
-    prompt = onnx_runtime.encode_prompt(picture(*size_hw))
+    prompt = onnx_engine.encode_prompt(picture(*size_hw))
     np.testing.assert_array_equal(prompt.image_embedding, found.image_embedding)
 
 
-def test_sides_must_be_multiples_of_the_stride(onnx_runtime):
+def test_sides_must_be_multiples_of_the_stride(onnx_engine):
     with pytest.raises(ShapeError, match="multiples of 16"):
-        onnx_runtime.encode_image(picture(17, 32))
+        onnx_engine.encode_image(picture(17, 32))
 
 
 @pytest.mark.parametrize("sentences", [SENTENCES, SENTENCES[:1], ["cat " * 5000, "dog"], []])
-def test_sentences_have_the_same_embedding(torch_runtime, onnx_runtime, sentences):
-    expected, found = (r.encode_text(sentences) for r in (torch_runtime, onnx_runtime))
+def test_sentences_have_the_same_embedding(torch_engine, onnx_engine, sentences):
+    expected, found = (r.encode_text(sentences) for r in (torch_engine, onnx_engine))
     np.testing.assert_allclose(found.class_wise, expected.class_wise, atol=1e-3)
     np.testing.assert_array_equal(found.token_mask, expected.token_mask)
     mask = expected.token_mask
     np.testing.assert_allclose(found.token_wise[mask], expected.token_wise[mask], atol=1e-3)
 
 
-def test_neighbours_in_a_batch_do_not_matter(onnx_runtime, monkeypatch):
-    together = onnx_runtime.encode_text(SENTENCES)
+def test_neighbours_in_a_batch_do_not_matter(onnx_engine, monkeypatch):
+    together = onnx_engine.encode_text(SENTENCES)
     monkeypatch.setattr("dpseg.encoders.tokens.BATCH", 2)
-    apart = onnx_runtime.encode_text(SENTENCES)
+    apart = onnx_engine.encode_text(SENTENCES)
     np.testing.assert_allclose(apart.class_wise, together.class_wise, atol=1e-5)
     mask = together.token_mask
     np.testing.assert_allclose(apart.token_wise[mask], together.token_wise[mask], atol=1e-5)
@@ -111,32 +111,32 @@ def test_neighbours_in_a_batch_do_not_matter(onnx_runtime, monkeypatch):
     [((16, 16), 1, 1, 1), ((16, 96), 3, 2, 4), ((64, 48), 8, 5, 4), ((96, 128), 60, 16, 4)],
 )
 def test_any_vocabulary_has_the_same_scores(
-    torch_runtime, onnx_runtime, size_hw, classes, tokens, parts
+    torch_engine, onnx_engine, size_hw, classes, tokens, parts
 ):
-    features = torch_runtime.encode_image(picture(*size_hw))
+    features = torch_engine.encode_image(picture(*size_hw))
     prompts = prompts_of(features, classes, tokens, parts)
-    expected, found = (r.score(features, prompts) for r in (torch_runtime, onnx_runtime))
+    expected, found = (r.score(features, prompts) for r in (torch_engine, onnx_engine))
     assert found.shape == (classes, size_hw[0] // 4, size_hw[1] // 4)
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert np.mean(found.argmax(0) == expected.argmax(0)) >= 0.999
 
 
-def test_the_graph_rejects_classes_early(torch_runtime, onnx_runtime):
+def test_the_graph_rejects_classes_early(torch_engine, onnx_engine):
     """Rejection is in force: without it, the same prompts score differently."""
-    features = torch_runtime.encode_image(picture(32, 32))
+    features = torch_engine.encode_image(picture(32, 32))
     prompts = prompts_of(features, 60, 3, 4)
-    whole = torch_runtime.switched(keep=None).score(features, prompts)
-    assert np.abs(onnx_runtime.score(features, prompts) - whole).max() > 1e-2
+    whole = torch_engine.switched(keep=None).score(features, prompts)
+    assert np.abs(onnx_engine.score(features, prompts) - whole).max() > 1e-2
 
 
 def test_exported_folder_is_preferred(exported_folder, trained_folder, tmp_path):
     shutil.copytree(exported_folder, tmp_path, dirs_exist_ok=True)
-    assert isinstance(load_runtime(tmp_path)[0], OnnxRuntime)
-    assert isinstance(load_runtime(tmp_path, engine="torch")[0], TorchRuntime)
+    assert isinstance(load_engine(tmp_path)[0], OnnxEngine)
+    assert isinstance(load_engine(tmp_path, engine="torch")[0], TorchEngine)
     (tmp_path / TOKENIZER_FILE).unlink()
-    assert isinstance(load_runtime(tmp_path)[0], TorchRuntime)
+    assert isinstance(load_engine(tmp_path)[0], TorchEngine)
     with pytest.raises(CheckpointError, match=IMAGE_FILE):
-        load_runtime(trained_folder, engine="onnx")
+        load_engine(trained_folder, engine="onnx")
 
 
 @pytest.mark.parametrize("name", [IMAGE_FILE, TEXT_FILE, SCORE_FILE, TOKENIZER_FILE])
@@ -146,13 +146,13 @@ def test_damaged_files_are_named(exported_folder, tmp_path, name):
     (tmp_path / name).unlink()
     (tmp_path / name).write_bytes(b"{ not what it should be")
     with pytest.raises(CheckpointError, match=name):
-        use_all(OnnxRuntime(tmp_path))
+        use_all(OnnxEngine(tmp_path))
 
 
-def use_all(runtime: OnnxRuntime) -> None:
-    features = runtime.encode_image(picture(16, 16))
-    runtime.encode_text(["cat"])
-    runtime.score(features, prompts_of(features, 1, 1, 1))
+def use_all(engine: OnnxEngine) -> None:
+    features = engine.encode_image(picture(16, 16))
+    engine.encode_text(["cat"])
+    engine.score(features, prompts_of(features, 1, 1, 1))
 
 
 def test_graphs_of_two_exports_are_refused(exported_folder, tmp_path):
@@ -165,11 +165,11 @@ def test_graphs_of_two_exports_are_refused(exported_folder, tmp_path):
     onnx.helper.set_model_props(graph, other)
     onnx.save(graph, tmp_path / SCORE_FILE)
     with pytest.raises(CheckpointError, match="export the model again"):
-        use_all(OnnxRuntime(tmp_path))
+        use_all(OnnxEngine(tmp_path))
     onnx.helper.set_model_props(graph, {"some": "other program"})
     onnx.save(graph, tmp_path / IMAGE_FILE)
     with pytest.raises(CheckpointError, match="no graph of a dpseg-lite model"):
-        OnnxRuntime(tmp_path)
+        OnnxEngine(tmp_path)
 
 
 @pytest.mark.parametrize("module", ["torch", "onnxscript"])

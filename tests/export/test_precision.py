@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 
-from dpseg.engines.onnx_engine import OnnxRuntime
+from dpseg.engines.onnx_engine import OnnxEngine
 from dpseg.engines.onnx_files import IMAGE_FILE, TEXT_FILE
 from dpseg.errors import ImageError
 from dpseg.export.model import export_model
@@ -17,9 +17,9 @@ WORDS = ["zebra", "horse", "traffic light", "a photo of a sky", "double-decker b
 
 @pytest.fixture
 def exported(exported_folder, tmp_path):
-    """A copy of the exported model that a test may change: (folder, runtime of the original)."""
+    """A copy of the exported model that a test may change: (folder, engine of the original)."""
     shutil.copytree(exported_folder, tmp_path, dirs_exist_ok=True)
-    return tmp_path, OnnxRuntime(exported_folder, threads=1)
+    return tmp_path, OnnxEngine(exported_folder, threads=1)
 
 
 def pictures(count):
@@ -53,10 +53,10 @@ def test_stored_small_and_computed_as_before(exported, precision, share, least):
     photo = next(pictures(1))
     for name in (IMAGE_FILE, TEXT_FILE):
         assert rewrite(folder / name, lambda graph: store_weights(graph, precision)) < share
-    small = OnnxRuntime(folder, threads=1)
+    small = OnnxEngine(folder, threads=1)
     embedding = original.encode_image(photo).image_embedding
     assert cosine(small.encode_image(photo).image_embedding, embedding) > least
-    expected, found = (runtime.encode_text(WORDS) for runtime in (original, small))
+    expected, found = (engine.encode_text(WORDS) for engine in (original, small))
     assert cosine(found.class_wise.T, expected.class_wise.T) > least
     mask = expected.token_mask
     assert cosine(found.token_wise[mask].T, expected.token_wise[mask].T) > least
@@ -73,7 +73,7 @@ def test_sentences_in_8_bits(exported):
     assert rewrite(folder / TEXT_FILE, quantise) < 0.28
     quantised = onnx.load(folder / TEXT_FILE)
     assert sum(node.op_type == "MatMulInteger" for node in quantised.graph.node) >= 24
-    found = OnnxRuntime(folder, threads=1).encode_text(WORDS).class_wise
+    found = OnnxEngine(folder, threads=1).encode_text(WORDS).class_wise
     assert cosine(found.T, original.encode_text(WORDS).class_wise.T) > 0.97
 
 
@@ -85,7 +85,7 @@ def test_pictures_in_8_bits(exported):
     assert kinds.count("QuantizeLinear") > kinds.count("Conv")
     photo = next(pictures(1))
     expected = original.encode_image(photo).image_embedding
-    found = OnnxRuntime(folder, threads=1).encode_image(photo).image_embedding
+    found = OnnxEngine(folder, threads=1).encode_image(photo).image_embedding
     assert cosine(found, expected) > 0.95
 
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from dpseg.engines.onnx_engine import OnnxRuntime
+from dpseg.engines.onnx_engine import OnnxEngine
 from dpseg.engines.onnx_files import IMAGE_FILE, MODEL_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE
 from dpseg.errors import CheckpointError
 from dpseg.export.shared import share_weights
@@ -45,10 +45,10 @@ def test_trained_weights_are_kept_once(exported_folder, shared_folder):
 
 def test_results_stay_the_same(exported_folder, shared_folder):
     photo = np.random.default_rng(0).integers(0, 256, (64, 96, 3), dtype=np.uint8)
-    whole, shared = (OnnxRuntime(folder, threads=1) for folder in (exported_folder, shared_folder))
-    expected, found = (runtime.encode_image(photo) for runtime in (whole, shared))
+    whole, shared = (OnnxEngine(folder, threads=1) for folder in (exported_folder, shared_folder))
+    expected, found = (engine.encode_image(photo) for engine in (whole, shared))
     np.testing.assert_allclose(found.image_embedding, expected.image_embedding, atol=1e-5)
-    texts = [runtime.encode_text(["zebra", "sky"]).class_wise for runtime in (whole, shared)]
+    texts = [engine.encode_text(["zebra", "sky"]).class_wise for engine in (whole, shared)]
     np.testing.assert_allclose(texts[1], texts[0], atol=1e-5)
     assert shared._score.get_inputs()[0].name == "image_embedding"  # it loads, too
 
@@ -60,7 +60,7 @@ def test_links_into_a_store_are_followed(shared_folder, tmp_path):
     for name in (*ONNX_FILES, MODEL_FILE):
         shutil.copy(shared_folder / name, tmp_path / "files")
         (tmp_path / "model" / name).symlink_to(f"../files/{name}")
-    assert OnnxRuntime(tmp_path / "model").info == OnnxRuntime(shared_folder).info
+    assert OnnxEngine(tmp_path / "model").info == OnnxEngine(shared_folder).info
 
 
 def test_other_weights_beside_the_graphs_are_refused(shared_folder, tmp_path):
@@ -70,7 +70,7 @@ def test_other_weights_beside_the_graphs_are_refused(shared_folder, tmp_path):
         model.network.decoder.predict.weight += 1  # which no encoder's key tells of
     save_lite(model, tmp_path / MODEL_FILE)
     with pytest.raises(CheckpointError, match=f"another {MODEL_FILE}.*export the model again"):
-        OnnxRuntime(tmp_path)
+        OnnxEngine(tmp_path)
     (tmp_path / MODEL_FILE).unlink()
     with pytest.raises(CheckpointError, match=MODEL_FILE):
-        OnnxRuntime(tmp_path)
+        OnnxEngine(tmp_path)

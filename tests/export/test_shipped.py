@@ -10,9 +10,9 @@ import pytest
 from skimage import data
 
 from dpseg import Segmenter, Vocabulary
-from dpseg.engines.onnx_engine import OnnxRuntime
-from dpseg.engines.torch_engine import TorchRuntime
-from dpseg.factory.load import load_runtime, model_files
+from dpseg.engines.onnx_engine import OnnxEngine
+from dpseg.engines.torch_engine import TorchEngine
+from dpseg.factory.load import load_engine, model_files
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.ontology import PromptOntology
 
@@ -24,8 +24,8 @@ def engines():
     """The shipped model on onnxruntime and, in single precision, on torch; its bank."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr("dpseg.engines.torch_engine._fast_matrix_types", contextlib.nullcontext)
-        onnx, bank = load_runtime("dpseg-lite", engine="onnx")
-        torch, _ = load_runtime("dpseg-lite", engine="torch")
+        onnx, bank = load_engine("dpseg-lite", engine="onnx")
+        torch, _ = load_engine("dpseg-lite", engine="torch")
         yield onnx, torch, bank
 
 
@@ -34,12 +34,12 @@ def test_graphs_and_weights_give_the_same_results(engines, tmp_path):
     onnx, torch, bank = engines
     assert onnx.info == torch.info
     photo = np.ascontiguousarray(data.astronaut()[:256, :320])
-    expected, found = (runtime.encode_image(photo) for runtime in (torch, onnx))
+    expected, found = (engine.encode_image(photo) for engine in (torch, onnx))
     np.testing.assert_allclose(found.image_embedding, expected.image_embedding, atol=1e-3)
     for level, maps in expected.image_features.items():
         np.testing.assert_allclose(found.image_features[level], maps, atol=1e-3)
     ontology = PromptOntology.build(torch, NAMES, bank=bank, cache=PromptCache(tmp_path))
-    scores, same = (runtime.score(expected, ontology.arrays) for runtime in (torch, onnx))
+    scores, same = (engine.score(expected, ontology.arrays) for engine in (torch, onnx))
     np.testing.assert_allclose(same, scores, atol=1e-3)
     assert np.mean(same.argmax(0) == scores.argmax(0)) >= 0.999
 
@@ -47,7 +47,7 @@ def test_graphs_and_weights_give_the_same_results(engines, tmp_path):
 def test_names_mean_the_same(engines):
     """The shipped text tower has 8-bit weights: near to torch's, and tells names apart."""
     onnx, torch, _ = engines
-    found, expected = (runtime.encode_text(NAMES.names).class_wise for runtime in (onnx, torch))
+    found, expected = (engine.encode_text(NAMES.names).class_wise for engine in (onnx, torch))
     cosine = found @ expected.T
     assert cosine.diagonal().min() > 0.99
     assert (cosine.argmax(1) == np.arange(len(NAMES))).all()
@@ -58,9 +58,9 @@ def test_shipped_files_are_small():
 
 
 def test_torch_runs_on_request():
-    assert isinstance(Segmenter.from_pretrained()._pipeline.runtime, OnnxRuntime)
+    assert isinstance(Segmenter.from_pretrained()._pipeline.engine, OnnxEngine)
     on_torch = Segmenter.from_pretrained("dpseg-lite", engine="torch")
-    assert isinstance(on_torch._pipeline.runtime, TorchRuntime)
+    assert isinstance(on_torch._pipeline.engine, TorchEngine)
 
 
 def test_segmenting_imports_no_torch(tmp_path):

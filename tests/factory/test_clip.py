@@ -14,7 +14,7 @@ from dpseg.engines.protocol import PromptArrays
 from dpseg.errors import CheckpointError
 from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config, save_clip
 from dpseg.factory.config import PRESETS
-from dpseg.factory.load import load_runtime
+from dpseg.factory.load import load_engine
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.templates import check_templates, imagenet_templates
 from dpseg.prompts.text import encode_classes
@@ -84,17 +84,17 @@ def test_damaged_files_are_refused(folder, tmp_path):
 
 def test_untrained_model_takes_the_highest_mean_cosine(folder, photo, single_precision):
     """Training-free: labels are the argmax of F_c, by numpy from embeddings alone."""
-    runtime, bank = load_runtime(folder)
+    engine, bank = load_engine(folder)
     assert bank is None
-    assert not runtime.switches.decoder
-    text, tokens, mask = encode_classes(runtime, Vocabulary.of("cat, grass, a red wall"))
+    assert not engine.switches.decoder
+    text, tokens, mask = encode_classes(engine, Vocabulary.of("cat, grass, a red wall"))
     none = np.zeros_like(text)
     levels = {j: np.zeros((3, 3, c), np.float32) for j, c in ((4, 48), (3, 32), (2, 24))}
     prompts = PromptArrays(text, none, levels, tokens, mask, tokens[:, :1], np.zeros(3, bool))
-    features = runtime.encode_image(photo)
-    places = features.image_embedding / np.linalg.norm(features.image_embedding, axis=0)
-    expected = np.einsum("dhw,kmd->khw", places, text) / 3
-    logits = runtime.score(features, prompts)
+    features = engine.encode_image(photo)
+    positions = features.image_embedding / np.linalg.norm(features.image_embedding, axis=0)
+    expected = np.einsum("dhw,kmd->khw", positions, text) / 3
+    logits = engine.score(features, prompts)
     assert logits.shape == (3, 2, 3)
     np.testing.assert_array_equal(logits.argmax(0), expected.argmax(0))
     np.testing.assert_allclose(logits, np.e**3 * expected - 5, atol=1e-3)
@@ -104,9 +104,9 @@ def test_trained_decoder_takes_part(clip_config, tmp_path, photo):
     model = ClipModel(clip_config)
     torch.nn.init.normal_(model.network.decoder.predict.weight)
     save_clip(model, tmp_path / "model.safetensors")
-    runtime, _ = load_runtime(tmp_path)
-    assert runtime.switches.decoder
-    segmenter = Segmenter(runtime, cache=PromptCache(tmp_path / "cache"))
+    engine, _ = load_engine(tmp_path)
+    assert engine.switches.decoder
+    segmenter = Segmenter(engine, cache=PromptCache(tmp_path / "cache"))
     result = segmenter(
         photo, ["cat", "grass"], examples={"cat": [photo[:32, :32]]}, refine=1, unlabelled=False
     )
@@ -177,7 +177,7 @@ def test_names_choose_towers_and_weights(name, clip, pretrained):
 )
 def test_names_that_say_too_little_are_refused(name, message):
     with pytest.raises(CheckpointError, match=message):
-        load_runtime(name)
+        load_engine(name)
 
 
 def test_named_preset_runs_through_the_segmenter(clip_config, photo, tmp_path, monkeypatch):

@@ -6,7 +6,7 @@ import pytest
 from huggingface_hub import constants
 
 import dpseg.factory.load
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from dpseg import CheckpointError, Segmenter
 from dpseg.factory.hub import download, is_hub_id, save_model, upload
 from factory.hub_server import running_hub
@@ -21,7 +21,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     for name, content in FILES.items():
         (folder / name).write_bytes(content)
-    monkeypatch.setattr(dpseg.factory.load, "load_runtime", lambda _, **__: (ColourRuntime(), None))
+    monkeypatch.setattr(dpseg.factory.load, "load_engine", lambda _, **__: (ColourEngine(), None))
     return folder
 
 
@@ -65,7 +65,7 @@ def test_unknown_models_are_told(hub) -> None:
 
 def test_only_models_of_files_are_saved(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="loaded from files"):
-        Segmenter(ColourRuntime()).save_pretrained(tmp_path)
+        Segmenter(ColourEngine()).save_pretrained(tmp_path)
 
 
 def test_hub_names_are_told_from_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_hub_names_are_told_from_folders(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_a_card_is_written_for_any_model(tmp_path: Path, model: Path) -> None:
     files = sorted(model.iterdir())
-    info = ColourRuntime().info
+    info = ColourEngine().info
     folder = save_model(files, tmp_path / "x", info=info, source="a/b", license_name="mit")
     card = (folder / "README.md").read_text()
     assert "license: mit" in card

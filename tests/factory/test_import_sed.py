@@ -9,8 +9,8 @@ import torch
 from dpseg.errors import CheckpointError
 from dpseg.factory.config import PRESETS
 from dpseg.factory.importers.sed import import_sed, matching_preset, read_sed, save_import, summary
-from dpseg.factory.load import load_runtime
-from dpseg.model.dpseg import Prompts, Switches
+from dpseg.factory.load import load_engine
+from dpseg.model.dpseg import ForwardOptions, Prompts
 from sed_reference import CLIP, DECODER, TEMPLATES, tiny_checkpoint
 
 
@@ -96,8 +96,10 @@ def test_warm_start_is_near_sed(state, warm, sed_config, normal):
         visual_tokens=torch.zeros(4, 1, 16),
         visual_mask=torch.zeros(4, dtype=torch.bool),
     )
-    _, ours = dpseg.network.decode(embedding, features, prompts, Switches(keep=None))
-    cosines, theirs = baseline.network.decode(embedding, features, prompts, Switches(keep=None))
+    _, ours = dpseg.network.decode(embedding, features, prompts, ForwardOptions(keep=None))
+    cosines, theirs = baseline.network.decode(
+        embedding, features, prompts, ForwardOptions(keep=None)
+    )
     torch.testing.assert_close(
         ours.auxiliary[0], theirs.auxiliary[0] + cosines, atol=1e-4, rtol=1e-4
     )
@@ -181,10 +183,10 @@ def test_other_files_are_refused(content, message, tmp_path, capsys):
 def test_saved_import_runs(warm, tmp_path):
     model, fates = warm
     save_import(model, fates, tmp_path / "start")
-    runtime, bank = load_runtime(tmp_path / "start")
+    engine, bank = load_engine(tmp_path / "start")
     assert bank is None
-    assert runtime.info.name == "dpseg-tiny"
-    torch.testing.assert_close(runtime.model.state_dict(), model.state_dict())
+    assert engine.info.name == "dpseg-tiny"
+    torch.testing.assert_close(engine.model.state_dict(), model.state_dict())
     report = json.loads((tmp_path / "start/import.json").read_text())
     assert len(report) == len(fates)
     assert {"sources", "target", "outcome", "note"} == set(report[0])

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from dpseg.errors import CheckpointError
 from dpseg.factory import checkpoint
 from dpseg.factory.lite import load_lite, save_lite
-from dpseg.model.dpseg import Prompts, Switches
+from dpseg.model.dpseg import ForwardOptions, Prompts
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_network_scores_at_stride_four(lite_model, normal):
         visual_mask=torch.ones(3, dtype=torch.bool),
     )
     logits = lite_model.network(
-        pyramid.image_embedding, pyramid.image_features, prompts, Switches()
+        pyramid.image_embedding, pyramid.image_features, prompts, ForwardOptions()
     )
     assert logits.shape == (1, 3, 16, 24)
 

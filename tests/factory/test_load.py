@@ -7,7 +7,7 @@ from dpseg.encoders.lite import LEVEL_CHANNELS
 from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import CheckpointError
 from dpseg.factory.lite import save_lite
-from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_runtime
+from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_engine
 from dpseg.prompts.bank import PromptBank
 
 
@@ -32,23 +32,23 @@ def make_bank(encoder_key):
 
 
 def test_folder_gives_runtime_and_bank(folder, lite_model):
-    runtime, bank = load_runtime(str(folder))
-    assert runtime.info.encoder_key == lite_model.encoder_key()
+    engine, bank = load_engine(str(folder))
+    assert engine.info.encoder_key == lite_model.encoder_key()
     assert bank is None
     make_bank(lite_model.encoder_key()).save(folder / BANK_FILE)
-    _, bank = load_runtime(folder)
+    _, bank = load_engine(folder)
     assert bank.names == ("cat", "dog")
 
 
 def test_bank_of_another_encoder_is_refused(folder, lite_model):
     make_bank("0123456789abcdef").save(folder / BANK_FILE)
     with pytest.raises(CheckpointError, match="0123456789abcdef") as error:
-        load_runtime(folder)
+        load_engine(folder)
     assert lite_model.encoder_key() in str(error.value)
 
 
 def test_unknown_name_lists_what_there_is(tmp_path):
     with pytest.raises(CheckpointError, match=r"'dpseg-huge'.*dpseg-lite"):
-        load_runtime("dpseg-huge")
+        load_engine("dpseg-huge")
     with pytest.raises(CheckpointError, match=MODEL_FILE):
-        load_runtime(tmp_path)
+        load_engine(tmp_path)

@@ -7,7 +7,7 @@ import rasterio
 from rasterio.crs import CRS
 from rasterio.transform import Affine
 
-from colour_runtime import COLOURS
+from colour_engine import COLOURS
 
 UTM = CRS.from_epsg(32633)
 #: Half a metre a pixel, turned a little, with coordinates that need all digits.

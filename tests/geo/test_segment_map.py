@@ -11,7 +11,7 @@ import shapely
 from rasterio.features import rasterize
 from rasterio.warp import transform_geom
 
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from dpseg import DataError, ImageError, Segmenter
 from dpseg.geo.polygons import write_polygons
 from dpseg.geo.rules import MapRules
@@ -22,7 +22,7 @@ from geo.maps import PLACE, UTM, colour_map, write_map
 
 @pytest.fixture
 def find(cache) -> Finder:
-    return Segmenter(ColourRuntime(), cache=cache).prepare("red, blue", unlabelled=False)
+    return Segmenter(ColourEngine(), cache=cache).prepare("red, blue", unlabelled=False)
 
 
 def read(path: Path):
@@ -146,7 +146,7 @@ def test_small_regions_can_be_left_out(tmp_path: Path) -> None:
 
 def test_many_classes_take_sixteen_bits(cache, tmp_path: Path) -> None:
     names = [f"thing{k}" for k in range(299)]
-    find = Segmenter(ColourRuntime(), cache=cache).prepare([*names, "red"], unlabelled=False)
+    find = Segmenter(ColourEngine(), cache=cache).prepare([*names, "red"], unlabelled=False)
     path = write_map(tmp_path / "map.tif", colour_map(64, 64))
     labels, profile, _ = read(
         segment_map(find, path, tmp_path / "o", rules=MapRules()) / "labels.tif"

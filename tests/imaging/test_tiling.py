@@ -106,10 +106,10 @@ def test_strips_do_not_show(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(merge_labels(scores, views, (300, 1200), kept=4), whole)
 
 
-def test_rivals_do_not_win_but_are_told() -> None:
+def test_distractors_do_not_win_but_are_told() -> None:
     scores = np.zeros((3, 4, 4), np.float32)
     scores[0] = 0.5
-    scores[2, :, 2:] = 0.9  # the rival
+    scores[2, :, 2:] = 0.9  # the distractor
     views = [View(0, 0, 8, 8, (32, 32))]
     labels = merge_labels([scores], views, (8, 8), kept=2)
     assert (labels == 0).all()
@@ -118,7 +118,7 @@ def test_rivals_do_not_win_but_are_told() -> None:
         views,
         (8, 8),
         kept=2,
-        decide=lambda winner, best, rival: np.where(rival > best, -1, winner),
+        decide=lambda winner, best, distractor: np.where(distractor > best, -1, winner),
     )
     assert (labels[:, :3] == 0).all()
     assert (labels[:, 5:] == -1).all()

@@ -5,18 +5,18 @@ import pytest
 
 from dpseg.inference.distractors import (
     UnlabelledRules,
+    distractor_names,
     leave_unlabelled,
-    pick_rivals,
-    rival_names,
-    unrelated_rivals,
+    pick_distractors,
+    unrelated_distractors,
 )
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 AXES = np.eye(6, dtype=np.float32)
 
 
-def test_rivals_are_a_hundred_common_words() -> None:
-    names = rival_names()
+def test_distractors_are_a_hundred_common_words() -> None:
+    names = distractor_names()
     assert 100 <= len(names) <= 180
     assert len(set(names)) == len(names)
     Vocabulary.of(names)  # all usable as class names
@@ -46,38 +46,38 @@ def test_rivals_are_a_hundred_common_words() -> None:
 def test_relatives_of_a_given_name_do_not_compete(
     given: str, gone: set[str], stays: set[str]
 ) -> None:
-    names = set(unrelated_rivals(Vocabulary.of([given])))
+    names = set(unrelated_distractors(Vocabulary.of([given])))
     assert not names & gone
     assert stays <= names
 
 
 def test_synonyms_and_parents_count_too() -> None:
-    names = unrelated_rivals(
+    names = unrelated_distractors(
         [ClassEntry("rex", synonyms=("dog",)), ClassEntry("oak", parent="tree")]
     )
     assert not {"dog", "tree"} & set(names)
 
 
-def test_only_rivals_that_win_somewhere_join() -> None:
+def test_only_distractors_that_win_somewhere_join() -> None:
     image = np.zeros((6, 10, 10), np.float32)
     image[0, :, :5] = 1  # the given class
-    image[2, :6, 5:] = 2  # rival 0
-    image[3, 6:, 5:] = 2  # rival 1
-    picked = pick_rivals(image, AXES[:2], AXES[2:], UnlabelledRules())
+    image[2, :6, 5:] = 2  # distractor 0
+    image[3, 6:, 5:] = 2  # distractor 1
+    picked = pick_distractors(image, AXES[:2], AXES[2:], UnlabelledRules())
     assert picked == [0, 1]
-    assert pick_rivals(image, AXES[:2], AXES[2:], UnlabelledRules(limit=1)) == [0]
-    assert pick_rivals(image, AXES[:2], AXES[2:], UnlabelledRules(least_share=0.25)) == [0]
+    assert pick_distractors(image, AXES[:2], AXES[2:], UnlabelledRules(limit=1)) == [0]
+    assert pick_distractors(image, AXES[:2], AXES[2:], UnlabelledRules(least_share=0.25)) == [0]
 
 
-def test_rivals_near_a_given_name_are_left_out() -> None:
+def test_distractors_near_a_given_name_are_left_out() -> None:
     image = np.zeros((6, 4, 4), np.float32)
     image[2] = 1
     near = np.array([[0.9, 0, np.sqrt(1 - 0.81), 0, 0, 0]], np.float32)
-    assert pick_rivals(image, AXES[:2], near) == []
-    assert pick_rivals(image, AXES[:2], AXES[2:3]) == [0]
+    assert pick_distractors(image, AXES[:2], near) == []
+    assert pick_distractors(image, AXES[:2], AXES[2:3]) == [0]
 
 
-def test_pixels_stay_unlabelled_below_the_threshold_or_a_clear_rival() -> None:
+def test_pixels_stay_unlabelled_below_the_threshold_or_a_clear_distractor() -> None:
     labels = leave_unlabelled(
         np.array([0, 1, 1, 0], np.int32),
         np.array([0.9, 0.2, 0.5, 0.5], np.float32),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dpseg.engines.protocol import VisualEmbedding
-from dpseg.inference.hypernyms import common_name, common_things, stem, with_common_names
+from dpseg.inference.hypernyms import common_name, hypernyms_of, stem, with_hypernyms
 from dpseg.prompts.bank import PromptBank
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
@@ -36,14 +36,14 @@ def test_common_name_is_of_the_most_frequent_sense(word, expected):
 
 
 def test_things_of_rarer_senses_count_too():
-    assert "bird" in common_things("crane")
-    assert {"temple", "building"} <= set(common_things("pagodas"))
-    assert not common_things("wug")
+    assert "bird" in hypernyms_of("crane")
+    assert {"temple", "building"} <= set(hypernyms_of("pagodas"))
+    assert not hypernyms_of("wug")
 
 
 def test_insults_and_proper_names_are_no_kinds():
-    assert not common_things("mont blanc")
-    assert not common_things("gringo")
+    assert not hypernyms_of("mont blanc")
+    assert not hypernyms_of("gringo")
 
 
 def test_plural_and_singular_have_one_stem():
@@ -53,7 +53,7 @@ def test_plural_and_singular_have_one_stem():
 
 def test_unknown_words_get_the_name_of_their_kind(bank):
     asked = Vocabulary([ClassEntry("astronaut", ("cosmonaut",)), ClassEntry("poodle")])
-    widened = with_common_names(asked, bank)
+    widened = with_hypernyms(asked, bank)
     assert widened.names == asked.names
     assert widened[0].synonyms == ("cosmonaut", "person")
     assert widened[1] == asked[1]  # in the bank
@@ -61,9 +61,9 @@ def test_unknown_words_get_the_name_of_their_kind(bank):
 
 def test_a_common_name_that_is_asked_for_is_not_shared(bank):
     asked = Vocabulary([ClassEntry("astronaut"), ClassEntry("people", ("person",))])
-    assert list(with_common_names(asked, bank)) == list(asked)
+    assert list(with_hypernyms(asked, bank)) == list(asked)
 
 
 def test_two_kinds_share_their_common_name(bank):
-    widened = with_common_names(Vocabulary.of("astronaut, nurse"), bank)
+    widened = with_hypernyms(Vocabulary.of("astronaut, nurse"), bank)
     assert [entry.synonyms for entry in widened] == [("person",), ("person",)]

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from colour_runtime import ColourRuntime, paint
+from colour_engine import ColourEngine, paint
 from dpseg import DataError, ImageError, Segmenter
 from dpseg.interop.label_studio import (
     decode_brush,
@@ -35,7 +35,7 @@ PHOTO = paint(("red", 8, 48, 8, 64), ("blue", 64, 88, 40, 88), ("white", 24, 32,
 
 @pytest.fixture
 def segmenter(cache) -> Segmenter:
-    return Segmenter(ColourRuntime(), cache=cache)
+    return Segmenter(ColourEngine(), cache=cache)
 
 
 def png(photo: np.ndarray) -> bytes:

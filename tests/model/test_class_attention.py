@@ -33,7 +33,7 @@ def test_reordered_classes_reorder_the_result(normal):
     torch.testing.assert_close(by_class(reordered), plain[order])
 
 
-def test_classes_see_each_other_at_the_same_place_only(normal):
+def test_classes_see_each_other_at_the_same_position_only(normal):
     attention, x = ClassAttention(channels=6, heads=2), normal(CLASSES * BATCH, 6, 3, 4)
     changed = by_class(x).clone()
     changed[2, 1, :, 0, 3] += normal(6)

@@ -17,7 +17,7 @@ def cosines(image, vectors):
     return F.cosine_similarity(image[:, None, None], vectors[None, ..., None, None], dim=3)
 
 
-def test_compares_every_place_with_every_prompt(normal):
+def test_compares_every_position_with_every_prompt(normal):
     image, prompts = 7 * normal(2, 5, 3, 4), 0.1 * normal(6, 2, 5)
     torch.testing.assert_close(cost_volume(image, prompts), cosines(image, prompts))
 

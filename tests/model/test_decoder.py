@@ -89,16 +89,16 @@ def test_rejected_class_has_the_score_of_the_head_that_rejected_it(trained, inpu
     for stage, head in zip(trained.stages, trained.heads, strict=True):
         scores = coarse[:, alive] + by_image(head(x))  # B K h w
         best = {alive[i] for i in scores.topk(2, dim=1).indices.unique().tolist()}
-        for place, name in enumerate(alive):
+        for position, name in enumerate(alive):
             if name not in best:
-                expected[name] = enlarged(scores[:, place, None])[:, 0]
-        kept = [place for place, name in enumerate(alive) if name in best]
+                expected[name] = enlarged(scores[:, position, None])[:, 0]
+        kept = [position for position, name in enumerate(alive) if name in best]
         x = x.unflatten(0, (-1, 2))[kept].flatten(0, 1)
-        alive = [alive[place] for place in kept]
+        alive = [alive[position] for position in kept]
         level = stage.config.level
         (x,) = stage([x], inputs["image_features"][level], [visual_costs[level][:, alive]])
     last = enlarged(coarse[:, alive]) + by_image(trained.predict(x))
-    expected |= {name: last[:, place] for place, name in enumerate(alive)}
+    expected |= {name: last[:, position] for position, name in enumerate(alive)}
 
     assert {0, 1}.isdisjoint(alive)
     found = output.logits
@@ -125,7 +125,7 @@ def test_reordered_classes_reorder_the_result(trained, inputs, visual_costs, kee
 def test_a_few_classes_at_a_time_come_out_as_all_at_once(trained, inputs, keep, classes):
     inputs["coarse_logits"][:, 3] -= 100
     whole = trained(**inputs, keep=keep)
-    found = trained(**inputs, keep=keep, classes_at_once=classes)
+    found = trained(**inputs, keep=keep, class_chunk=classes)
     torch.testing.assert_close(found.logits, whole.logits, atol=1e-5, rtol=1e-5)
     for one, expected in zip(found.auxiliary, whole.auxiliary, strict=True):
         torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-5)
@@ -135,7 +135,7 @@ def test_no_more_classes_are_worked_on_than_allowed(trained, inputs):
     sizes = []
     for layer in (trained.embed, trained.predict, *(stage.spatial for stage in trained.stages)):
         layer.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
-    trained(**inputs, classes_at_once=4)
+    trained(**inputs, class_chunk=4)
     assert sorted(sizes) == [2 * 2] * 4 + [2 * 4] * 4  # of two images, 4 and 2 classes, four layers
 
 

@@ -8,11 +8,11 @@ from torch import nn
 from torch.nn import functional as F
 
 from dpseg.model.decoder import DecoderConfig
-from dpseg.model.dpseg import DPSeg, Prompts, Switches
+from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
 from dpseg.model.stage import StageConfig
 
 CLASSES, TEMPLATES, DIMENSION = 4, 2, 7
-ALL = Switches(guidance_levels=(4, 3), keep=None)
+ALL = ForwardOptions(guidance_levels=(4, 3), keep=None)
 
 
 def make_network(cost_channels: int = TEMPLATES + 2) -> DPSeg:
@@ -87,33 +87,33 @@ def test_scores_every_class_at_the_finest_level(network, image, prompts):
 
 
 def test_text_alone_ignores_pictures(network, image, prompts):
-    switches = ALL.but(strategy="text")
+    switches = ALL.replace(strategy="text")
     expected = network(*image, prompts, switches)
     torch.testing.assert_close(network(*image, other_pictures(prompts), switches), expected)
 
 
 def test_pictures_alone_ignore_text(network, image, prompts):
-    switches = ALL.but(strategy="visual")
+    switches = ALL.replace(strategy="visual")
     expected = network(*image, prompts, switches)
     torch.testing.assert_close(network(*image, other_words(prompts), switches), expected)
 
 
 @pytest.mark.parametrize("strategy", ["text", "visual", "average", "average_cost"])
 def test_class_without_picture_is_told_by_its_text(network, image, prompts, strategy):
-    switches = ALL.but(strategy=strategy)
+    switches = ALL.replace(strategy=strategy)
     without = replace(prompts, visual_mask=torch.tensor([True, False, True, False]))
     expected = network(*image, without, switches)
     changed = other_pictures(without, rows=[1, 3])
     torch.testing.assert_close(network(*image, changed, switches), expected)
-    alone = network.decode(*image, without, switches.but(decoder=False))[0][:, [1, 3]]
-    by_text = network.decode(*image, without, Switches(strategy="text", decoder=False))[0]
+    alone = network.decode(*image, without, switches.replace(decoder=False))[0][:, [1, 3]]
+    by_text = network.decode(*image, without, ForwardOptions(strategy="text", decoder=False))[0]
     torch.testing.assert_close(alone, by_text[:, [1, 3]])
 
 
 def test_without_guidance_the_visual_cost_volumes_are_zero(network, image, prompts):
     nothing = {j: torch.zeros_like(v) for j, v in prompts.visual_features.items()}
     expected = network(*image, replace(prompts, visual_features=nothing), ALL)
-    found = network(*image, prompts, ALL.but(guidance_levels=()))
+    found = network(*image, prompts, ALL.replace(guidance_levels=()))
     torch.testing.assert_close(found, expected)
     assert not torch.allclose(found, network(*image, prompts, ALL))
 
@@ -122,14 +122,14 @@ def test_each_guidance_level_can_be_left_out(network, image, prompts):
     levels = prompts.visual_features
     nothing = levels | {3: torch.zeros_like(levels[3])}
     expected = network(*image, replace(prompts, visual_features=nothing), ALL)
-    found = network(*image, prompts, ALL.but(guidance_levels=(4,)))
+    found = network(*image, prompts, ALL.replace(guidance_levels=(4,)))
     torch.testing.assert_close(found, expected)
 
 
 def test_upsampled_guidance_takes_the_enlarged_cost_volume(network, image, prompts):
     guides = []
     network.decoder.register_forward_pre_hook(lambda _, given: guides.append(given[3]))
-    switches = ALL.but(guidance="upsampled", guidance_levels=(3,))
+    switches = ALL.replace(guidance="upsampled", guidance_levels=(3,))
     network(*image, prompts, switches)
     received = {level: guides[0](level, torch.arange(CLASSES)) for level in (4, 3)}
     embedding, _ = image
@@ -145,7 +145,7 @@ def test_upsampled_guidance_takes_the_enlarged_cost_volume(network, image, promp
 def test_concatenated_prompts_guide_by_their_first_templates(normal, image, prompts):
     network = make_network(cost_channels=2 * TEMPLATES + 2)
     for guidance in ("visual", "upsampled"):
-        logits = network(*image, prompts, ALL.but(strategy="concatenate", guidance=guidance))
+        logits = network(*image, prompts, ALL.replace(strategy="concatenate", guidance=guidance))
         assert logits.shape == (2, CLASSES, 6, 8)
 
 
@@ -155,14 +155,14 @@ def test_without_token_costs_tokens_do_not_speak(network, image, prompts):
         text_tokens=prompts.text_tokens.flip(-1),
         visual_tokens=prompts.visual_tokens.flip(-1),
     )
-    off = ALL.but(token_wise=False)
+    off = ALL.replace(token_wise=False)
     torch.testing.assert_close(network(*image, changed, off), network(*image, prompts, off))
     assert not torch.allclose(network(*image, changed, ALL), network(*image, prompts, ALL))
 
 
 def test_without_decoder_the_cost_volume_scores(network, image, prompts):
     embedding, _ = image
-    logits = network(*image, prompts, ALL.but(strategy="text", decoder=False))
+    logits = network(*image, prompts, ALL.replace(strategy="text", decoder=False))
     text = prompts.text_embedding[None, ..., None, None]
     cosine = F.cosine_similarity(embedding[:, None, None], text, dim=3).mean(2)
     torch.testing.assert_close(logits, network.log_scale.exp() * cosine + network.bias)
@@ -171,7 +171,7 @@ def test_without_decoder_the_cost_volume_scores(network, image, prompts):
 @pytest.mark.parametrize("keep", [None, 1])
 def test_reordered_prompts_reorder_the_scores(network, image, prompts, keep):
     order = torch.tensor([2, 0, 3, 1])
-    switches = ALL.but(keep=keep)
+    switches = ALL.replace(keep=keep)
     plain = network(*image, prompts, switches)
     reordered = network(*image, prompts.select(order), switches)
     torch.testing.assert_close(reordered, plain[:, order], atol=1e-5, rtol=1e-5)
@@ -182,16 +182,16 @@ def test_reordered_prompts_reorder_the_scores(network, image, prompts, keep):
 def test_scores_do_not_depend_on_how_many_classes_are_decoded_at_once(
     network, image, prompts, keep, guidance
 ):
-    switches = ALL.but(keep=keep, guidance=guidance)
+    switches = ALL.replace(keep=keep, guidance=guidance)
     expected = network(*image, prompts, switches)
     for classes in (1, 3):
-        found = network(*image, prompts, switches.but(classes_at_once=classes))
+        found = network(*image, prompts, switches.replace(class_chunk=classes))
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_settings_are_changed_in_a_copy():
-    switches = Switches()
-    assert switches.but(keep=3) == Switches(keep=3)
+    switches = ForwardOptions()
+    assert switches.replace(keep=3) == ForwardOptions(keep=3)
     assert switches.keep == 8
     with pytest.raises(TypeError, match="kept"):
-        switches.but(kept=3)
+        switches.replace(kept=3)

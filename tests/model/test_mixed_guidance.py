@@ -7,12 +7,12 @@ from torch.nn import functional as F
 
 from dpseg.model.cost_volume import cost_volume
 from dpseg.model.decoder import DecoderConfig
-from dpseg.model.dpseg import DPSeg, Prompts, Switches
+from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
 from dpseg.model.stage import StageConfig
 
 CLASSES, TEMPLATES, D = 4, 5, 7
 CHANNELS, GUIDANCE = {4: 6, 3: 3}, {4: 4, 3: 2}
-ALL = Switches(guidance_levels=(4, 3), keep=None)
+ALL = ForwardOptions(guidance_levels=(4, 3), keep=None)
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def test_mixing_prompts_is_projecting_their_costs(network, inputs):
 
 
 def test_levels_that_are_off_are_silent(network, inputs):
-    found = guidance_of(network, inputs, ALL.but(guidance_levels=(4,)))
+    found = guidance_of(network, inputs, ALL.replace(guidance_levels=(4,)))
     assert found[4].any()
     assert found[3].shape[2] == GUIDANCE[3]
     assert not found[3].any()
@@ -90,7 +90,7 @@ def test_levels_that_are_off_are_silent(network, inputs):
 
 def test_enlarged_costs_are_projected_too(network, inputs):
     embedding, features, prompts = inputs
-    found = guidance_of(network, inputs, ALL.but(guidance="upsampled", strategy="text"))
+    found = guidance_of(network, inputs, ALL.replace(guidance="upsampled", strategy="text"))
     cost = cost_volume(embedding, prompts.text_embedding)
     for level, maps in found.items():
         size = features[level].shape[-2:]
@@ -102,9 +102,9 @@ def test_logits_have_the_finest_levels_size_and_follow_the_classes(network, inpu
     embedding, features, prompts = inputs
     order = torch.tensor([2, 0, 3, 1])
     for keep in (None, 1):
-        plain = network(*inputs, ALL.but(keep=keep))
+        plain = network(*inputs, ALL.replace(keep=keep))
         assert plain.shape == (2, CLASSES, 8, 12)
-        moved = network(embedding, features, prompts.select(order), ALL.but(keep=keep))
+        moved = network(embedding, features, prompts.select(order), ALL.replace(keep=keep))
         torch.testing.assert_close(moved, plain[:, order], atol=1e-5, rtol=1e-4)
 
 

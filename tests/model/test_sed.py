@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from dpseg.factory.importers.sed import import_sed
-from dpseg.model.dpseg import Prompts, Switches
+from dpseg.model.dpseg import ForwardOptions, Prompts
 from dpseg.model.sed import ClassTransformer
 from sed_reference import LEVEL_CHANNELS, TEMPLATES, Reference, tiny_checkpoint
 
@@ -41,13 +41,13 @@ def text_prompts(text):
 
 def test_equals_the_reference(network, state, inputs):
     embedding, features, prompts = inputs
-    _, output = network.decode(*inputs, Switches(keep=None))
+    _, output = network.decode(*inputs, ForwardOptions(keep=None))
     logits, auxiliary = Reference(state)(embedding, features, prompts.text_embedding)
     assert logits.std() > 0.1
     torch.testing.assert_close(output.logits[0], logits, atol=1e-4, rtol=1e-4)
     for found, expected in zip(output.auxiliary, auxiliary, strict=True):
         torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(network(*inputs, Switches(keep=None)), output.logits)
+    torch.testing.assert_close(network(*inputs, ForwardOptions(keep=None)), output.logits)
 
 
 def test_batches_are_decoded_image_by_image(network, inputs):
@@ -57,9 +57,9 @@ def test_batches_are_decoded_image_by_image(network, inputs):
         torch.cat([embedding, embedding.flip(-1)]),
         {level: torch.cat([features[level], mirrored[level]]) for level in features},
         prompts,
-        Switches(keep=None),
+        ForwardOptions(keep=None),
     )
-    alone = network(embedding.flip(-1), mirrored, prompts, Switches(keep=None))
+    alone = network(embedding.flip(-1), mirrored, prompts, ForwardOptions(keep=None))
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
 
 
@@ -72,27 +72,29 @@ def test_only_the_text_speaks(network, inputs):
             "visual_mask": torch.ones(CLASSES, dtype=torch.bool),
         }
     )
-    plain = network(*inputs, Switches(keep=None))
-    torch.testing.assert_close(network(embedding, features, shown, Switches(keep=None)), plain)
+    plain = network(*inputs, ForwardOptions(keep=None))
+    torch.testing.assert_close(
+        network(embedding, features, shown, ForwardOptions(keep=None)), plain
+    )
 
 
 def test_rejecting_none_is_not_rejecting(network, inputs):
-    plain = network(*inputs, Switches(keep=None))
-    torch.testing.assert_close(network(*inputs, Switches(keep=CLASSES)), plain)
+    plain = network(*inputs, ForwardOptions(keep=None))
+    torch.testing.assert_close(network(*inputs, ForwardOptions(keep=CLASSES)), plain)
 
 
 @pytest.mark.parametrize("keep", [None, 1])
 @pytest.mark.parametrize("classes", [1, 4])
 def test_a_few_classes_at_a_time_come_out_as_all_at_once(network, inputs, keep, classes):
-    expected = network(*inputs, Switches(keep=keep))
-    found = network(*inputs, Switches(keep=keep, classes_at_once=classes))
+    expected = network(*inputs, ForwardOptions(keep=keep))
+    found = network(*inputs, ForwardOptions(keep=keep, class_chunk=classes))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_early_rejection_is_the_decoder_on_what_survives(network, state, inputs):
     """Follow SED's rule through the reference: what survives a head is decoded without the rest."""
     embedding, features, prompts = inputs
-    found = network(*inputs, Switches(keep=1))[0]
+    found = network(*inputs, ForwardOptions(keep=1))[0]
     reference, alive = Reference(state), torch.arange(CLASSES)
     expected = torch.full_like(found, float("nan"))
     cost = torch.einsum(
@@ -120,14 +122,14 @@ def test_early_rejection_is_the_decoder_on_what_survives(network, state, inputs)
 def test_reordered_classes_reorder_the_result(network, inputs):
     embedding, features, prompts = inputs
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    plain = network(*inputs, Switches(keep=2))
-    reordered = network(embedding, features, prompts.select(order), Switches(keep=2))
+    plain = network(*inputs, ForwardOptions(keep=2))
+    reordered = network(embedding, features, prompts.select(order), ForwardOptions(keep=2))
     torch.testing.assert_close(reordered, plain[:, order], atol=1e-5, rtol=1e-5)
 
 
 def test_without_decoder_mean_cosines_remain(network, inputs):
     embedding, _, prompts = inputs
-    logits = network(*inputs, Switches(decoder=False))
+    logits = network(*inputs, ForwardOptions(decoder=False))
     cosine = F.cosine_similarity(
         embedding[:, None, None], prompts.text_embedding[None, ..., None, None], dim=3
     )
@@ -138,12 +140,12 @@ def test_image_tower_learns_through_the_cost_volume_alone(network, inputs):
     embedding, features, prompts = inputs
     embedding.requires_grad_()
     leaves = {level: one.requires_grad_() for level, one in features.items()}
-    network(embedding, leaves, prompts, Switches(keep=None)).sum().backward()
+    network(embedding, leaves, prompts, ForwardOptions(keep=None)).sum().backward()
     assert embedding.grad.abs().sum() > 0
     assert all(one.grad is None for one in leaves.values())
 
 
-def test_classes_attend_on_pooled_places_in_training_only(normal):
+def test_classes_attend_on_pooled_positions_in_training_only(normal):
     layer = ClassTransformer(channels=8, heads=2)
     x = normal(3, 8, 4, 6)
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from colour_runtime import COLOURS, paint
+from colour_engine import COLOURS, paint
 from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import PromptError
 from dpseg.prompts.bank import PromptBank, build_bank
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
@@ -19,11 +19,14 @@ def bank() -> PromptBank:
     return PromptBank(
         encoder_key="enc",
         names=tuple(f"name {i}" for i in range(30)),
-        text_embedding=unit(rng.normal(size=(30, 16))),
+        text_embedding=l2_normalize(rng.normal(size=(30, 16))),
         visual=VisualEmbedding(
-            class_wise=unit(rng.normal(size=(30, 16))),
-            level_wise={3: unit(rng.normal(size=(30, 5))), 2: unit(rng.normal(size=(30, 4)))},
-            token_wise=unit(rng.normal(size=(30, 4, 16))),
+            class_wise=l2_normalize(rng.normal(size=(30, 16))),
+            level_wise={
+                3: l2_normalize(rng.normal(size=(30, 5))),
+                2: l2_normalize(rng.normal(size=(30, 4))),
+            },
+            token_wise=l2_normalize(rng.normal(size=(30, 4, 16))),
         ),
         temperature=0.02,
     )
@@ -37,10 +40,10 @@ def test_a_name_in_the_bank_gets_its_row_whatever_its_text_says(bank):
 
 
 def test_another_word_gets_the_softmax_mixture(bank):
-    word = unit(np.random.default_rng(1).normal(size=(1, 16)))
+    word = l2_normalize(np.random.default_rng(1).normal(size=(1, 16)))
     found = bank.retrieve(word, ["unheard of"])
     weights = np.exp((word @ bank.text_embedding.T)[0] / bank.temperature)
-    full = unit(weights @ bank.visual.class_wise)
+    full = l2_normalize(weights @ bank.visual.class_wise)
     assert float(full @ found.class_wise[0]) > 0.99
     np.testing.assert_allclose(np.linalg.norm(found.token_wise, axis=-1), 1, atol=1e-5)
 
@@ -108,14 +111,14 @@ def test_a_small_bank_answers_too(bank):
     assert small.retrieve(bank.text_embedding[5:6], ["x"]).class_wise.shape == (1, 16)
 
 
-def test_a_bank_is_built_of_pictures(runtime):
+def test_a_bank_is_built_of_pictures(engine):
     vocabulary = Vocabulary.of(["red|crimson", "sky", "blue|red"])
     pictures = {
         "blue": [paint(ground="blue")] * 2,
         "red": [(paint(ground="red"), np.ones((8, 8)))],
     }
-    visuals = ExemplarSource(runtime, pictures).prompts_for(vocabulary)
-    bank = build_bank(runtime, vocabulary, visuals, temperature=0.1)
+    visuals = ExemplarSource(engine, pictures).prompts_for(vocabulary)
+    bank = build_bank(engine, vocabulary, visuals, temperature=0.1)
     assert bank.names == ("red|crimson", "blue|red")
     assert bank.find(ClassEntry("crimson")) == 0
     assert bank.find(ClassEntry("red")) == 0  # a name outranks a synonym
@@ -123,4 +126,4 @@ def test_a_bank_is_built_of_pictures(runtime):
     assert bank.text_embedding.shape == (2, 12)
     assert bank.temperature == 0.1
     with pytest.raises(PromptError, match="at least one name"):
-        build_bank(runtime, vocabulary, {})
+        build_bank(engine, vocabulary, {})

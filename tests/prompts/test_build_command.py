@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import dpseg.factory.load
-from colour_runtime import COLOURS, ColourRuntime, paint
+from colour_engine import COLOURS, ColourEngine, paint
 from dpseg.cli import main
 from dpseg.prompts.bank import PromptBank
 
@@ -15,7 +15,7 @@ from dpseg.prompts.bank import PromptBank
 def run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(
-        dpseg.factory.load, "load_runtime", lambda model, **_: (ColourRuntime(), None)
+        dpseg.factory.load, "load_engine", lambda model, **_: (ColourEngine(), None)
     )
     monkeypatch.chdir(tmp_path)
 

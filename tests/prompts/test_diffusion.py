@@ -39,7 +39,7 @@ def settings(tiny_diffusion):
     )
 
 
-class Counted:
+class CountingMaker:
     """A pipeline that counts the pictures asked for, and may stop in the middle."""
 
     def __init__(self, settings, stop_after=None):
@@ -75,10 +75,12 @@ def never(_):
 def test_a_stopped_run_goes_on_to_the_same_pictures(settings, tmp_path):
     whole = make_pictures(NAMES, tmp_path / "whole", settings)
     with pytest.raises(KeyboardInterrupt):
-        make_pictures(NAMES, tmp_path / "parts", settings, load=lambda s: Counted(s, stop_after=5))
+        make_pictures(
+            NAMES, tmp_path / "parts", settings, load=lambda s: CountingMaker(s, stop_after=5)
+        )
     manifest = tmp_path / "parts/manifest.jsonl"
     manifest.write_text(manifest.read_text()[:-10])  # as if the kill had come while writing
-    rest = Counted(settings)
+    rest = CountingMaker(settings)
     parts = make_pictures(NAMES, tmp_path / "parts", settings, load=lambda _: rest)
     assert rest.made == 12 - 4
     for name in NAMES.names:
@@ -110,7 +112,7 @@ def test_a_process_killed_at_work_loses_nothing_that_was_whole(settings, tmp_pat
     process.wait()
     slow = replace(settings, batch=1, steps=20)
     before = {path.name: path.read_bytes() for path in tmp_path.glob("*.png")}
-    rest = Counted(slow)
+    rest = CountingMaker(slow)
     found = make_pictures(Vocabulary.of("sky, sea, sun"), tmp_path, slow, load=lambda _: rest)
     assert rest.made < 12
     assert sum(len(paths) for paths in found.values()) == 12

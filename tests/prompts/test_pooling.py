@@ -6,7 +6,7 @@ from sklearn.cluster import KMeans
 
 from dpseg.engines.protocol import ImageFeatures
 from dpseg.errors import PromptError, ShapeError
-from dpseg.prompts.pooling import cluster_places, pool_regions, unit
+from dpseg.prompts.pooling import cluster_positions, l2_normalize, pool_regions
 
 
 @pytest.fixture
@@ -21,14 +21,16 @@ def features() -> ImageFeatures:
     )
 
 
-def test_block_mask_pools_the_mean_of_its_places(features):
+def test_block_mask_pools_the_mean_of_its_positions(features):
     mask = np.zeros((1, 24, 20), np.float32)
-    mask[0, 4:12, 8:16] = 1  # places 1..2, 2..3 of the 6 x 5 grid
+    mask[0, 4:12, 8:16] = 1  # positions 1..2, 2..3 of the 6 x 5 grid
     pooled = pool_regions(features, mask)
-    places = unit(features.image_embedding, axis=0)[:, 1:3, 2:4].reshape(8, -1)
-    np.testing.assert_allclose(pooled.class_wise[0], unit(places.mean(axis=1)), atol=1e-6)
+    positions = l2_normalize(features.image_embedding, axis=0)[:, 1:3, 2:4].reshape(8, -1)
+    np.testing.assert_allclose(
+        pooled.class_wise[0], l2_normalize(positions.mean(axis=1)), atol=1e-6
+    )
     level = features.image_features[3][:, 2:6, 4:8].reshape(4, -1).mean(axis=1)
-    np.testing.assert_allclose(pooled.level_wise[3][0], unit(level), atol=1e-6)
+    np.testing.assert_allclose(pooled.level_wise[3][0], l2_normalize(level), atol=1e-6)
 
 
 def test_shapes_and_unit_lengths(features):
@@ -41,11 +43,11 @@ def test_shapes_and_unit_lengths(features):
         np.testing.assert_allclose(np.linalg.norm(vectors, axis=-1), 1, atol=1e-5)
 
 
-def test_one_pixel_selects_its_place(features):
+def test_one_pixel_selects_its_position(features):
     mask = np.zeros((1, 600, 500), np.float32)
     mask[0, 599, 499] = 1
     pooled = pool_regions(features, mask)
-    last = unit(features.image_embedding[:, -1, -1])
+    last = l2_normalize(features.image_embedding[:, -1, -1])
     np.testing.assert_allclose(pooled.class_wise[0], last, atol=1e-5)
     np.testing.assert_allclose(pooled.token_wise[0], np.tile(last, (4, 1)), atol=1e-5)
 
@@ -66,10 +68,10 @@ def test_regions_do_not_influence_each_other(features):
 
 def test_tokens_find_separate_parts():
     rng = np.random.default_rng(3)
-    parts = unit(rng.normal(size=(3, 16)))
-    places = unit(np.repeat(parts, 20, axis=0) + 0.05 * rng.normal(size=(60, 16)))
-    centres = cluster_places(places, np.full((1, 60), 1 / 60, np.float32), 3)[0]
-    reference = unit(KMeans(3, n_init=5, random_state=0).fit(places).cluster_centers_)
+    parts = l2_normalize(rng.normal(size=(3, 16)))
+    positions = l2_normalize(np.repeat(parts, 20, axis=0) + 0.05 * rng.normal(size=(60, 16)))
+    centres = cluster_positions(positions, np.full((1, 60), 1 / 60, np.float32), 3)[0]
+    reference = l2_normalize(KMeans(3, n_init=5, random_state=0).fit(positions).cluster_centers_)
     likeness = centres @ reference.T
     assert sorted(likeness.argmax(axis=1)) == [0, 1, 2]
     np.testing.assert_allclose(likeness.max(axis=1), 1, atol=1e-3)

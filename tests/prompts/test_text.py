@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from dpseg.errors import PromptError
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.templates import SHORT_TEMPLATES, check_templates, fill
@@ -11,9 +11,9 @@ from dpseg.prompts.text import MAX_TOKENS, encode_classes
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 
-def test_shapes_and_unit_lengths(runtime):
+def test_shapes_and_unit_lengths(engine):
     vocabulary = Vocabulary.of(["red", "light blue", "a|b|c d"])
-    text_embedding, tokens, mask = encode_classes(runtime, vocabulary, None)
+    text_embedding, tokens, mask = encode_classes(engine, vocabulary, None)
     assert text_embedding.shape == (3, 2, 12)
     assert tokens.shape == (3, 4, 12)
     assert mask.tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 1]]
@@ -21,66 +21,66 @@ def test_shapes_and_unit_lengths(runtime):
     np.testing.assert_allclose(np.linalg.norm(tokens[mask], axis=-1), 1, atol=1e-6)
 
 
-def test_synonyms_share_in_the_mean(runtime):
-    both, _, _ = encode_classes(runtime, Vocabulary.of(["red|blue"]))
-    each, _, _ = encode_classes(runtime, Vocabulary.of(["red", "blue"]))
+def test_synonyms_share_in_the_mean(engine):
+    both, _, _ = encode_classes(engine, Vocabulary.of(["red|blue"]))
+    each, _, _ = encode_classes(engine, Vocabulary.of(["red", "blue"]))
     mean = each.mean(axis=0)
     np.testing.assert_allclose(both[0], mean / np.linalg.norm(mean, axis=-1, keepdims=True))
 
 
-def test_a_description_takes_part(runtime):
+def test_a_description_takes_part(engine):
     entry = ClassEntry("gizmo", description="a red thing")
-    plain, _, _ = encode_classes(runtime, Vocabulary.of(["gizmo"]))
-    described, tokens, _ = encode_classes(runtime, Vocabulary.of([entry]))
+    plain, _, _ = encode_classes(engine, Vocabulary.of(["gizmo"]))
+    described, tokens, _ = encode_classes(engine, Vocabulary.of([entry]))
     assert plain[0, 0, 0] == 0
     assert described[0, 0, 0] > 0.5
     assert tokens.shape[1] == 1  # the name's own
 
 
-def test_words_stand_alone_as_tokens(runtime):
-    encode_classes(runtime, Vocabulary.of(["red"]))
-    assert runtime.sentences == ["red", "a photo of red."]
+def test_words_stand_alone_as_tokens(engine):
+    encode_classes(engine, Vocabulary.of(["red"]))
+    assert engine.sentences == ["red", "a photo of red."]
 
 
-def test_sentences_are_encoded_once(runtime):
-    encode_classes(runtime, Vocabulary.of(["red|crimson", "blood|crimson"]))
-    assert len(runtime.sentences) == len(set(runtime.sentences))
+def test_sentences_are_encoded_once(engine):
+    encode_classes(engine, Vocabulary.of(["red|crimson", "blood|crimson"]))
+    assert len(engine.sentences) == len(set(engine.sentences))
 
 
-def test_tokens_are_bounded_and_start_with_the_name(runtime):
+def test_tokens_are_bounded_and_start_with_the_name(engine):
     vocabulary = Vocabulary.of(["red|" + "|".join(f"word{i} more" for i in range(20))])
-    _, tokens, mask = encode_classes(runtime, vocabulary)
+    _, tokens, mask = encode_classes(engine, vocabulary)
     assert tokens.shape[1] == mask.sum() == MAX_TOKENS
     assert tokens[0, 0, 0] == 1
 
 
-def test_the_cache_saves_the_encoder(runtime, cache):
+def test_the_cache_saves_the_encoder(engine, cache):
     vocabulary = Vocabulary.of(["red|crimson", ClassEntry("x", description="blue thing")])
-    first = encode_classes(runtime, vocabulary, cache)
-    calls = runtime.calls["text"]
-    again = encode_classes(runtime, vocabulary, PromptCache(cache.folder))
-    assert runtime.calls["text"] == calls
+    first = encode_classes(engine, vocabulary, cache)
+    calls = engine.calls["text"]
+    again = encode_classes(engine, vocabulary, PromptCache(cache.folder))
+    assert engine.calls["text"] == calls
     for left, right in zip(first, again, strict=True):
         np.testing.assert_array_equal(left, right)
 
 
-def test_other_encoders_and_templates_do_not_share_entries(runtime, cache):
-    encode_classes(runtime, Vocabulary.of(["red"]), cache)
-    for other in (ColourRuntime(key="other"), ColourRuntime(templates=["{}"])):
+def test_other_encoders_and_templates_do_not_share_entries(engine, cache):
+    encode_classes(engine, Vocabulary.of(["red"]), cache)
+    for other in (ColourEngine(key="other"), ColourEngine(templates=["{}"])):
         encode_classes(other, Vocabulary.of(["red"]), cache)
         assert other.calls["text"] == 1
 
 
-def test_only_what_is_missing_is_encoded(runtime, cache):
-    encode_classes(runtime, Vocabulary.of(["red"]), cache)
-    runtime.sentences.clear()
-    encode_classes(runtime, Vocabulary.of(["red", "blue"]), cache)
-    assert runtime.sentences == ["blue", "a photo of blue."]
+def test_only_what_is_missing_is_encoded(engine, cache):
+    encode_classes(engine, Vocabulary.of(["red"]), cache)
+    engine.sentences.clear()
+    encode_classes(engine, Vocabulary.of(["red", "blue"]), cache)
+    assert engine.sentences == ["blue", "a photo of blue."]
 
 
-def test_many_sentences_go_in_batches(runtime):
-    encode_classes(runtime, Vocabulary.of([f"thing{i}" for i in range(300)]))
-    assert runtime.calls["text"] == 3
+def test_many_sentences_go_in_batches(engine):
+    encode_classes(engine, Vocabulary.of([f"thing{i}" for i in range(300)]))
+    assert engine.calls["text"] == 3
 
 
 def test_braces_and_underscores_in_names():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from colour_runtime import COLOURS, paint
+from colour_engine import COLOURS, paint
 from dpseg.errors import PromptError
 from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.tuned import TunedPrompts
@@ -17,11 +17,11 @@ GREEN = list(COLOURS).index("green")
 
 
 @pytest.fixture
-def tuned(runtime):
+def tuned(engine):
     """A zorblax that is green, by word and by picture; and a blue that stays blue."""
     vocabulary = Vocabulary.of("blue, green zorblax thing")
     examples = {"green zorblax thing": [(paint(ground="green"), WHOLE)]}
-    ontology = PromptOntology.build(runtime, vocabulary, examples=examples)
+    ontology = PromptOntology.build(engine, vocabulary, examples=examples)
     rows = TunedPrompts.of_rows(ontology, [1, 0], "colour")
     return replace(rows, names=("zorblax|zorb", "blue"))
 
@@ -38,8 +38,8 @@ def test_a_file_gives_back_what_was_saved(tuned, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["tuned.safetensors"]
 
 
-def test_rows_go_to_classes_of_the_same_words(runtime, tuned):
-    ontology = PromptOntology.build(runtime, Vocabulary.of("red, creature|Zorb, sky"))
+def test_rows_go_to_classes_of_the_same_words(engine, tuned):
+    ontology = PromptOntology.build(engine, Vocabulary.of("red, creature|Zorb, sky"))
     changed = tuned.applied(ontology, "colour")
     assert changed.origins == (None, "tuned", None)
     np.testing.assert_array_equal(changed.text_embedding[1], tuned.text_embedding[0])
@@ -52,19 +52,19 @@ def test_rows_go_to_classes_of_the_same_words(runtime, tuned):
     assert ontology.origins == (None, None, None)
 
 
-def test_without_a_common_class_nothing_changes(runtime, tuned):
-    ontology = PromptOntology.build(runtime, Vocabulary.of("red, sky"))
+def test_without_a_common_class_nothing_changes(engine, tuned):
+    ontology = PromptOntology.build(engine, Vocabulary.of("red, sky"))
     assert tuned.applied(ontology, "colour") is ontology
 
 
-def test_prompts_of_another_model_are_refused(runtime, tuned):
-    ontology = PromptOntology.build(runtime, Vocabulary.of("zorblax"))
+def test_prompts_of_another_model_are_refused(engine, tuned):
+    ontology = PromptOntology.build(engine, Vocabulary.of("zorblax"))
     with pytest.raises(PromptError, match="tuned for encoder 'colour' and do not fit 'other'"):
         tuned.applied(ontology, "other")
 
 
-def test_a_segmenter_finds_what_was_tuned(runtime, cache, tuned, tmp_path):
-    segmenter = Segmenter(runtime, cache=cache)
+def test_a_segmenter_finds_what_was_tuned(engine, cache, tuned, tmp_path):
+    segmenter = Segmenter(engine, cache=cache)
     photo = paint(("green", 24, 72, 24, 72))
     tuned.save(tmp_path / "tuned.safetensors")
     for given in (tuned, tmp_path / "tuned.safetensors"):
@@ -83,13 +83,13 @@ def test_files_of_another_kind_are_refused(content, tmp_path):
         TunedPrompts.load(path)
 
 
-def test_a_bank_is_no_file_of_tuned_prompts(runtime, tmp_path):
+def test_a_bank_is_no_file_of_tuned_prompts(engine, tmp_path):
     from dpseg.prompts.bank import build_bank
     from dpseg.prompts.visual import ExemplarSource
 
     vocabulary = Vocabulary.of("red")
-    source = ExemplarSource(runtime, {"red": [(paint(ground="red"), WHOLE)]})
-    build_bank(runtime, vocabulary, source.prompts_for(vocabulary)).save(tmp_path / "bank")
+    source = ExemplarSource(engine, {"red": [(paint(ground="red"), WHOLE)]})
+    build_bank(engine, vocabulary, source.prompts_for(vocabulary)).save(tmp_path / "bank")
     with pytest.raises(PromptError, match="holds no tuned prompts"):
         TunedPrompts.load(tmp_path / "bank")
 

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from colour_runtime import COLOURS, paint
+from colour_engine import COLOURS, paint
 from dpseg.errors import PromptError
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import load_example, load_mask, pictures_in
-from dpseg.prompts.localize import centre_prior, find_object
+from dpseg.prompts.localize import centre_prior, localize_object
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
@@ -21,30 +21,30 @@ MASK = np.zeros((96, 96), bool)
 MASK[60:, 60:] = True
 
 
-def test_a_mask_says_what_the_example_shows(runtime):
-    source = ExemplarSource(runtime, {"mascot": [(PICTURE, MASK), (PICTURE, ~MASK)]})
+def test_a_mask_says_what_the_example_shows(engine):
+    source = ExemplarSource(engine, {"mascot": [(PICTURE, MASK), (PICTURE, ~MASK)]})
     found = source.prompts_for(Vocabulary.of(["sky", "emblem|Mascot"]))
     assert set(found) == {1}
     assert found[1].class_wise.shape == (2, 12)
     assert found[1].class_wise[0].argmax() == BLUE
 
 
-def test_without_a_mask_the_model_finds_the_named_thing(runtime):
-    mask = find_object(runtime, PICTURE, ClassEntry("red"))
+def test_without_a_mask_the_model_finds_the_named_thing(engine):
+    mask = localize_object(engine, PICTURE, ClassEntry("red"))
     assert mask.shape == (12, 12)
     assert mask[:5, :5].min() > 0.9
     assert mask[5:].max() == 0
-    found = ExemplarSource(runtime, {"red": [PICTURE]}).prompts_for(Vocabulary.of(["red"]))
+    found = ExemplarSource(engine, {"red": [PICTURE]}).prompts_for(Vocabulary.of(["red"]))
     assert found[0].class_wise[0].argmax() == RED
 
 
-def test_a_thing_without_a_known_name_is_sought_in_the_middle(runtime):
-    mask = find_object(runtime, paint(("green", 30, 66, 30, 66)), ClassEntry("zorblax"))
+def test_a_thing_without_a_known_name_is_sought_in_the_middle(engine):
+    mask = localize_object(engine, paint(("green", 30, 66, 30, 66)), ClassEntry("zorblax"))
     np.testing.assert_array_equal(mask, centre_prior((12, 12)))
     assert mask.argmax() in (65, 66, 77, 78)
 
 
-def test_a_folder_of_examples(runtime, tmp_path):
+def test_a_folder_of_examples(engine, tmp_path):
     for name in ("mascot", "sky", ".hidden"):
         (tmp_path / name).mkdir()
     Image.fromarray(PICTURE).save(tmp_path / "mascot" / "one.png")
@@ -56,7 +56,7 @@ def test_a_folder_of_examples(runtime, tmp_path):
     pictures = pictures_in(tmp_path)
     assert [isinstance(example, tuple) for example in pictures["mascot"]] == [True, False]
     assert list(pictures) == ["mascot", "sky"]
-    source = ExemplarSource.from_folder(runtime, tmp_path)
+    source = ExemplarSource.from_folder(engine, tmp_path)
     assert len(source.prompts_for(Vocabulary.of(["mascot", "sky"]))[0].class_wise) == 2
 
 
@@ -70,41 +70,41 @@ def test_bad_folders_are_refused(tmp_path):
         pictures_in(tmp_path)
 
 
-def test_examples_of_unknown_classes_and_bad_pictures_are_refused(runtime):
+def test_examples_of_unknown_classes_and_bad_pictures_are_refused(engine):
     vocabulary = Vocabulary.of(["cat"])
     with pytest.raises(PromptError, match="'dog', which is none of the classes cat"):
-        ExemplarSource(runtime, {"dog": [PICTURE]}).prompts_for(vocabulary)
+        ExemplarSource(engine, {"dog": [PICTURE]}).prompts_for(vocabulary)
     with pytest.raises(PromptError, match=r"example 2 of 'cat': .*does not exist"):
-        ExemplarSource(runtime, {"cat": [PICTURE, "none.jpg"]}).prompts_for(vocabulary)
+        ExemplarSource(engine, {"cat": [PICTURE, "none.jpg"]}).prompts_for(vocabulary)
     with pytest.raises(PromptError, match="example 1 of 'cat': the mask is empty"):
-        ExemplarSource(runtime, {"cat": [(PICTURE, MASK & False)]}).prompts_for(vocabulary)
+        ExemplarSource(engine, {"cat": [(PICTURE, MASK & False)]}).prompts_for(vocabulary)
     with pytest.raises(PromptError, match="no example pictures"):
-        ExemplarSource(runtime, {"cat": []})
+        ExemplarSource(engine, {"cat": []})
     with pytest.raises(PromptError, match="not a list"):
-        ExemplarSource(runtime, {"cat": "cat.jpg"})
+        ExemplarSource(engine, {"cat": "cat.jpg"})
 
 
-def test_the_cache_saves_the_encoder(runtime, cache):
+def test_the_cache_saves_the_encoder(engine, cache):
     examples = {"red": [PICTURE, (PICTURE, MASK)]}
     vocabulary = Vocabulary.of(["red"])
-    first = ExemplarSource(runtime, examples, cache).prompts_for(vocabulary)[0]
-    calls = dict(runtime.calls)
-    again = ExemplarSource(runtime, examples, PromptCache(cache.folder)).prompts_for(vocabulary)[0]
-    assert runtime.calls == calls
+    first = ExemplarSource(engine, examples, cache).prompts_for(vocabulary)[0]
+    calls = dict(engine.calls)
+    again = ExemplarSource(engine, examples, PromptCache(cache.folder)).prompts_for(vocabulary)[0]
+    assert engine.calls == calls
     np.testing.assert_array_equal(first.token_wise, again.token_wise)
     np.testing.assert_array_equal(first.level_wise[2], again.level_wise[2])
 
 
-def test_without_a_mask_the_word_is_part_of_the_key(runtime, cache):
+def test_without_a_mask_the_word_is_part_of_the_key(engine, cache):
     for name, colour in (("red", RED), ("blue", BLUE)):
-        source = ExemplarSource(runtime, {name: [PICTURE]}, cache)
+        source = ExemplarSource(engine, {name: [PICTURE]}, cache)
         found = source.prompts_for(Vocabulary.of([name]))
         assert found[0].class_wise[0].argmax() == colour
 
 
-def test_real_photos_are_accepted(runtime):
+def test_real_photos_are_accepted(engine):
     for photo in (data.astronaut(), data.camera()):
-        found = ExemplarSource(runtime, {"x": [photo]}).prompts_for(Vocabulary.of(["x"]))
+        found = ExemplarSource(engine, {"x": [photo]}).prompts_for(Vocabulary.of(["x"]))
         assert np.isfinite(found[0].class_wise).all()
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from common_words import CommonWords
 from dpseg import Segmenter
 from dpseg.prompts.cache import PromptCache
@@ -28,10 +28,10 @@ def serve(segmenter: Segmenter) -> Iterator[Serve]:
     """Start a server with the given settings; its address."""
     with contextlib.ExitStack() as running:
 
-        def start(runtime: ColourRuntime | None = None, **settings: object) -> str:
+        def start(engine: ColourEngine | None = None, **settings: object) -> str:
             one = segmenter
-            if runtime is not None:
-                one = Segmenter(runtime, cache=segmenter._pipeline.cache)
+            if engine is not None:
+                one = Segmenter(engine, cache=segmenter._pipeline.cache)
             return running.enter_context(listening(one, ServeSettings(**settings)))
 
         yield start

@@ -15,7 +15,7 @@ from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 from pycocotools import mask as coco
 
-from colour_runtime import paint
+from colour_engine import paint
 from dpseg import Segmenter
 from dpseg.imaging.draw import palette
 from dpseg.serve.logs import JsonFormatter

@@ -18,17 +18,17 @@ Held = tuple[str, HeldRuntime]
 
 @pytest.fixture
 def held(serve: Callable[..., str]) -> Iterator[Callable[..., Held]]:
-    runtimes = []
+    engines = []
 
     def start(**settings: object) -> Held:
-        runtime = HeldRuntime()
-        runtime.go.clear()
-        runtimes.append(runtime)
-        return serve(runtime, **settings), runtime
+        engine = HeldRuntime()
+        engine.go.clear()
+        engines.append(engine)
+        return serve(engine, **settings), engine
 
     yield start
-    for runtime in runtimes:
-        runtime.go.set()
+    for engine in engines:
+        engine.go.set()
 
 
 def waiting(client: httpx.Client) -> dict[str, float]:
@@ -40,7 +40,7 @@ def waiting(client: httpx.Client) -> dict[str, float]:
 
 
 def test_a_full_queue_refuses_and_recovers(held: Callable[..., Held]) -> None:
-    address, runtime = held(queue=2)
+    address, engine = held(queue=2)
     with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor() as pool:
         jobs = [pool.submit(ask, client) for _ in range(3)]
         wait_for(lambda: waiting(client) == {"dpseg_queue_waiting": 2, "dpseg_queue_running": 1})
@@ -48,13 +48,13 @@ def test_a_full_queue_refuses_and_recovers(held: Callable[..., Held]) -> None:
         assert "too many" in complaint(refused, 429)
         assert int(refused.headers["retry-after"]) > 0
         assert client.get("/healthz").status_code == 200
-        runtime.go.set()
+        engine.go.set()
         assert [job.result().status_code for job in jobs] == [200] * 3
         assert ask(client).status_code == 200
 
 
 def test_a_request_can_see_where_it_stands(held: Callable[..., Held]) -> None:
-    address, runtime = held()
+    address, engine = held()
     with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor() as pool:
         jobs = []
         for name in ("first-request", "second-request", "third-request"):
@@ -66,31 +66,31 @@ def test_a_request_can_see_where_it_stands(held: Callable[..., Held]) -> None:
         wait_for(lambda: client.get("/v1/progress/first-request").json()["state"] == "running")
         third = client.get("/v1/progress/third-request").json()
         assert (third["state"], third["ahead"]) == ("waiting", 1)
-        runtime.go.set()
+        engine.go.set()
         assert all(job.result().status_code == 200 for job in jobs)
         assert client.get("/v1/progress/first-request").json()["state"] == "unknown"
 
 
 def test_a_late_answer_is_given_up(held: Callable[..., Held]) -> None:
-    address, runtime = held(timeout_seconds=1)
+    address, engine = held(timeout_seconds=1)
     with httpx.Client(base_url=address, timeout=60) as client:
         assert "1 seconds" in complaint(ask(client), 503)
-        runtime.go.set()
+        engine.go.set()
         wait_for(lambda: waiting(client)["dpseg_queue_running"] == 0)
         wait_for(lambda: ask(client).status_code == 200)
 
 
 def test_a_client_that_leaves_frees_its_place(held: Callable[..., Held]) -> None:
-    address, runtime = held(queue=1)
+    address, engine = held(queue=1)
     with httpx.Client(base_url=address, timeout=60) as client, ThreadPoolExecutor() as pool:
         first = pool.submit(ask, client)
-        assert runtime.entered.acquire(timeout=60)
+        assert engine.entered.acquire(timeout=60)
         impatient = httpx.Client(base_url=address, timeout=httpx.Timeout(60, read=0.3))
         with pytest.raises(httpx.ReadTimeout):
             ask(impatient)
         impatient.close()
         wait_for(lambda: waiting(client)["dpseg_queue_waiting"] == 0)
-        runtime.go.set()
+        engine.go.set()
         assert first.result().status_code == 200
 
 

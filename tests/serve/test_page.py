@@ -17,7 +17,7 @@ from PIL import Image
 from playwright.sync_api import Browser, Error, Page, expect
 
 from browsing import Outside, browsing, needs_chromium, shoot
-from colour_runtime import paint
+from colour_engine import paint
 from serving import PHOTO, HeldRuntime
 
 PATIENCE = 60_000  # milliseconds; machines under test are slow
@@ -287,10 +287,10 @@ def test_examples_can_be_tried(page: Page) -> None:
 def test_progress_is_shown_and_can_be_cancelled(
     browser: Browser, serve: Callable[..., str], photo: Path
 ) -> None:
-    runtime = HeldRuntime()
-    runtime.go.clear()
+    engine = HeldRuntime()
+    engine.go.clear()
     page = browser.new_page(viewport={"width": 360, "height": 640})
-    page.goto(serve(runtime))
+    page.goto(serve(engine))
     choose(page, photo)
     page.click("#run")
     expect(page.locator("#progress-words")).to_contain_text("Looking at the photo")
@@ -299,7 +299,7 @@ def test_progress_is_shown_and_can_be_cancelled(
     page.click("#cancel")
     expect(page.locator("#progress")).to_be_hidden()
     expect(page.locator("#error")).to_be_hidden()
-    runtime.go.set()
+    engine.go.set()
     find(page)
     page.close()
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import dpseg.factory.load
-from colour_runtime import ColourRuntime
+from colour_engine import ColourEngine
 from dpseg.cli import main
 from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import DataError
@@ -43,13 +43,11 @@ def samples():
     return [(photo, label), (photo[:, ::-1].copy(), label[:, ::-1].copy())]
 
 
-def accuracy(runtime, ontology, samples):
+def accuracy(engine, ontology, samples):
     """Share of places that get their class."""
     shares = []
     for photo, label in samples:
-        logits = runtime.score(
-            runtime.encode_image(fit_picture(photo, runtime.info)), ontology.arrays
-        )
+        logits = engine.score(engine.encode_image(fit_picture(photo, engine.info)), ontology.arrays)
         step = label.shape[0] // logits.shape[1]
         small = label[step // 2 :: step, step // 2 :: step]
         shares.append((logits.argmax(axis=0) == small).mean())
@@ -116,7 +114,7 @@ def test_a_folder_tunes_its_classes(lite, folder, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="'car' is no class"):
         tune_on_folder(lite, None, data, names=["car"], settings=settings)
     with pytest.raises(DataError, match="dpseg models on torch, not colour"):
-        tune_on_folder(ColourRuntime(), None, data)
+        tune_on_folder(ColourEngine(), None, data)
 
 
 def test_a_class_in_no_picture_cannot_be_tuned(lite, samples):
@@ -129,7 +127,7 @@ def test_a_class_in_no_picture_cannot_be_tuned(lite, samples):
 
 def test_the_command_writes_a_file(lite, folder, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(dpseg.factory.load, "load_runtime", lambda model, **_: (lite, None))
+    monkeypatch.setattr(dpseg.factory.load, "load_engine", lambda model, **_: (lite, None))
     out = tmp_path / "sky.safetensors"
     arguments = ["tune", folder, "--name", "sky", "--steps", 2, "--shots", 1, "--out", out]
     monkeypatch.setattr(sys, "argv", ["dpseg", *map(str, arguments)])

@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from colour_runtime import ColourRuntime, paint
+from colour_engine import ColourEngine, paint
 from dpseg import DataError, ImageError, Segmenter
 from dpseg.video.segment_video import segment_video
 from dpseg.video.smooth import Smoother
@@ -17,13 +17,13 @@ from dpseg.video.streams import VideoOut, open_video, read_label_video
 
 
 @pytest.fixture
-def runtime() -> ColourRuntime:
-    return ColourRuntime()
+def engine() -> ColourEngine:
+    return ColourEngine()
 
 
 @pytest.fixture
-def segmenter(runtime: ColourRuntime, cache) -> Segmenter:
-    return Segmenter(runtime, cache=cache)
+def segmenter(engine: ColourEngine, cache) -> Segmenter:
+    return Segmenter(engine, cache=cache)
 
 
 def write_video(path: Path, frames: list[np.ndarray], rate: int = 10) -> Path:
@@ -42,16 +42,16 @@ def moving(steps: int = 5) -> list[np.ndarray]:
 
 
 def test_every_frame_is_labelled_as_a_photo(
-    segmenter: Segmenter, runtime: ColourRuntime, tmp_path: Path
+    segmenter: Segmenter, engine: ColourEngine, tmp_path: Path
 ) -> None:
     path = write_video(tmp_path / "clip.mkv", moving())
     find = segmenter.prepare("red, blue", unlabelled=False)
-    encoded = runtime.calls["text"]
+    encoded = engine.calls["text"]
     told: list[tuple[int, int]] = []
     folder = segment_video(
         segmenter, find, path, tmp_path / "out", progress=lambda *done: told.append(done)
     )
-    assert runtime.calls["text"] == encoded  # the words were read once
+    assert engine.calls["text"] == encoded  # the words were read once
     found = list(read_label_video(folder / "labels.mkv"))
     assert len(found) == 5
     for labels, frame in zip(found, moving(), strict=True):

@@ -20,7 +20,7 @@ from dpseg.geo.rules import MapRules
 from dpseg.inference.finder import Finder
 from dpseg.prompts.cache import hash_arrays
 from dpseg.prompts.examples import PictureLike, load_example
-from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.ontology import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmenter import Classes, Segmenter
 from dpseg.vocabulary import Vocabulary
@@ -49,7 +49,7 @@ class Job:
     refine: int = 0
     refine_mode: RefineMode = "pool"
     unlabelled: bool = True
-    prompts: PromptKind = "dual"
+    prompts: PromptMode = "dual"
     tuned: Path | None = None
     model: str = "dpseg-lite"
     overlay: bool = True

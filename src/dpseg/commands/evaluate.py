@@ -99,9 +99,9 @@ def ablate(
     from dpseg.evaluate.ablate import ablation_markdown, ablations, choose, configurations_of
     from dpseg.evaluate.folder import Task, evaluate_folder
     from dpseg.evaluate.report import save_report
-    from dpseg.factory.load import load_runtime
+    from dpseg.factory.load import load_engine
 
-    tables = choose(ablations(load_runtime(model)[0].info), table or [])
+    tables = choose(ablations(load_engine(model)[0].info), table or [])
     evaluations = [
         evaluate_folder(
             Task(

@@ -48,7 +48,7 @@ def build(
     A run that was stopped goes on: pictures and embeddings that are there are used.
     """
     from dpseg.commands.common import given_vocabulary
-    from dpseg.factory.load import load_runtime
+    from dpseg.factory.load import load_engine
     from dpseg.prompts.bank import build_bank
     from dpseg.prompts.cache import PromptCache
     from dpseg.prompts.diffusion import DiffusionSettings, make_pictures
@@ -75,9 +75,9 @@ def build(
         )
         made = make_pictures(names, pictures, settings, progress=True)
         shown = {name: list(paths) for name, paths in made.items()}
-    runtime, _ = load_runtime(model)
+    engine, _ = load_engine(model)
     cache = PromptCache()
-    visuals = ExemplarSource(runtime, shown, cache).prompts_for(names)
-    bank = build_bank(runtime, names, visuals, cache=cache)
+    visuals = ExemplarSource(engine, shown, cache).prompts_for(names)
+    bank = build_bank(engine, names, visuals, cache=cache)
     bank.save(out)
     typer.echo(f"{out}: prompts of {len(bank.names)} of {len(names)} names for {model}")

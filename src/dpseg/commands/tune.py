@@ -26,14 +26,14 @@ def tune(
     """Tune the prompts of classes on labelled pictures; `segment --tuned` reads the file."""
     require_extra("torch", "torch")
     from dpseg.data.dataset import LabelledFolder
-    from dpseg.factory.load import load_runtime
+    from dpseg.factory.load import load_engine
     from dpseg.train.prompt_tuning import TuneSettings, tune_on_folder
 
     data = LabelledFolder(folder, split)
-    runtime, bank = load_runtime(model, engine="torch")
+    engine, bank = load_engine(model, engine="torch")
     settings = TuneSettings(steps=steps, rate=rate, seed=seed)
     tuned = tune_on_folder(
-        runtime, bank, data, names=name, shots=shots, settings=settings, progress=True
+        engine, bank, data, names=name, shots=shots, settings=settings, progress=True
     )
     tuned.save(out)
-    typer.echo(f"{out}: prompts of {len(tuned.names)} classes for {runtime.info.name}")
+    typer.echo(f"{out}: prompts of {len(tuned.names)} classes for {engine.info.name}")

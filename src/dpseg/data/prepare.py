@@ -27,7 +27,7 @@ from dpseg.data.archives import DatasetSpec
 from dpseg.data.label_values import UNKNOWN
 from dpseg.data.layouts import Record
 from dpseg.errors import DataError
-from dpseg.files import replacing, write_text
+from dpseg.files import atomic_write, write_text
 from dpseg.imaging.label_image import read_label_picture, to_picture, unlabelled_index
 from dpseg.vocabulary import BUILTIN_FOLDER
 
@@ -204,7 +204,7 @@ def _convert(spec: DatasetSpec, record: Record, image: Path, path: Path) -> Labe
             if small_wh == size_wh:
                 _link(record.image, image)
             else:
-                with replacing(image) as temporary:
+                with atomic_write(image) as temporary:
                     photo.convert("RGB").resize(small_wh, Image.Resampling.BILINEAR).save(
                         temporary, quality=QUALITY
                     )
@@ -212,7 +212,7 @@ def _convert(spec: DatasetSpec, record: Record, image: Path, path: Path) -> Labe
                 label = np.asarray(shrunk)
     except (OSError, SyntaxError, IndexError) as error:
         raise DataError(f"cannot read {record.key} of {spec.name}: {error}") from error
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         to_picture(label, len(spec.class_names)).save(temporary)
     return label
 
@@ -231,7 +231,7 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), target)
     except OSError:
-        with replacing(target) as temporary:
+        with atomic_write(target) as temporary:
             shutil.copyfile(source, temporary)
 
 

@@ -1,6 +1,6 @@
 """The training-free map from the text tower's space into the joint space.
 
-Kernel ridge regression: a few thousand names whose place in the joint space is known (from the
+Kernel ridge regression: a few thousand names whose position in the joint space is known (from the
 ImageNet classifier) are the centres; any other text lands between the centres that it resembles.
 The map is fitted in closed form, so it favours no name, and stays open to every word.
 """
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-class TextMap(nn.Module):
+class KernelProjection(nn.Module):
     """Map text embeddings into the joint space.
 
     Args:

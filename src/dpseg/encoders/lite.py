@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from dpseg.encoders.protocol import FeaturePyramid
-from dpseg.encoders.spatial_attention import PlaceAttention
+from dpseg.encoders.spatial_attention import SpatialAttention
 from dpseg.errors import CheckpointError
 
 STRIDE = 16
@@ -58,7 +58,7 @@ class LiteImageTower(nn.Module):
         self.projection = nn.Linear(HEAD_CHANNELS, embedding_dim, bias=False)
         self.adapter = nn.Sequential(
             nn.Linear(HEAD_CHANNELS, adapter_dim),
-            *(PlaceAttention(channels=adapter_dim) for _ in range(context_blocks)),
+            *(SpatialAttention(channels=adapter_dim) for _ in range(context_blocks)),
             nn.GELU(),
             nn.Linear(adapter_dim, embedding_dim),
         )

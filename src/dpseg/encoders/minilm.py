@@ -53,8 +53,8 @@ class MiniLMNetwork(nn.Module):
         Returns:
             Token outputs, N L 384.
         """
-        places = torch.arange(ids.shape[1], device=ids.device)
-        embedded = self.norm(self.words(ids) + self.positions(places))
+        positions = torch.arange(ids.shape[1], device=ids.device)
+        embedded = self.norm(self.words(ids) + self.positions(positions))
         outputs: Tensor = self.encoder(embedded, src_key_padding_mask=attention == 0)
         return outputs
 
@@ -108,8 +108,10 @@ class MiniLM:
         for rows, batch in split.batches():
             attention = torch.from_numpy(batch.attention)
             outputs = network(torch.from_numpy(batch.ids), attention)
-            places = torch.from_numpy(rows)
-            whole[places], tokens[places, : outputs.shape[1]] = unit_embeddings(outputs, attention)
+            positions = torch.from_numpy(rows)
+            whole[positions], tokens[positions, : outputs.shape[1]] = unit_embeddings(
+                outputs, attention
+            )
         return whole, tokens, torch.from_numpy(split.words)
 
 

@@ -1,6 +1,6 @@
 """CLIP encoders on a ConvNeXt of open_clip, read densely.
 
-The image tower's pooling is left out: every place of its last stage goes through head norm and
+The image tower's pooling is left out: every position of its last stage goes through head norm and
 projection on its own, and lands in the space of the text tower. The text tower is frozen. The
 prompt encoder is the image tower, until fine-tuning begins: then a frozen copy stays behind.
 """
@@ -101,10 +101,10 @@ class OpenClipEncoder(nn.Module):
             ends = ids.argmax(-1)  # the end token has the largest id
             ids = ids[:, : int(ends.max()) + 1]
             outputs = self._text_outputs(ids)  # N L D
-            places = torch.arange(ids.shape[1], device=ids.device)
+            positions = torch.arange(ids.shape[1], device=ids.device)
             whole.append(outputs[torch.arange(len(ids), device=ids.device), ends])
             tokens.append(F.normalize(outputs[:, 1:], dim=-1))
-            masks.append((places < ends[:, None])[:, 1:])
+            masks.append((positions < ends[:, None])[:, 1:])
         longest = max(mask.shape[1] for mask in masks)
         return SentenceEmbedding(
             class_wise=F.normalize(torch.cat(whole), dim=-1),
@@ -148,8 +148,8 @@ class OpenClipEncoder(nn.Module):
         for level, stage in zip((2, 3, 4, 5), trunk.stages, strict=True):
             x = stage(x)
             levels[level] = x
-        places = trunk.head.norm(trunk.norm_pre(x)).permute(0, 2, 3, 1)  # B h w C
-        embedding: Tensor = visual.head(places)  # B h w D
+        positions = trunk.head.norm(trunk.norm_pre(x)).permute(0, 2, 3, 1)  # B h w C
+        embedding: Tensor = visual.head(positions)  # B h w D
         return FeaturePyramid(embedding.permute(0, 3, 1, 2), {j: levels[j] for j in (4, 3, 2)})
 
 

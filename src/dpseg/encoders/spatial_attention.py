@@ -1,4 +1,4 @@
-"""Attention between all places of an image: what a place shows depends on what stands around it."""
+"""Self-attention between all positions of an image, so that each sees its surroundings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn import functional as F
 _HEAD_DIM = 64
 
 
-class PlaceAttention(nn.Module):
-    """Let every place look at every other, then think on its own.
+class SpatialAttention(nn.Module):
+    """Let every position look at every other, then think on its own.
 
     There is no position code: convolutions before it know where they are, and pictures of any size
     and aspect are welcome. Both branches end at zero, so a new block changes nothing.
@@ -35,13 +35,13 @@ class PlaceAttention(nn.Module):
             nn.init.zeros_(last.bias)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mix places, B h w C to the same."""
-        places = x.flatten(1, 2)  # B (h w) C
+        """Mix positions, B h w C to the same."""
+        positions = x.flatten(1, 2)  # B (h w) C
         query, key, value = (
             torch.unflatten(part, 2, (-1, _HEAD_DIM)).transpose(1, 2)  # B heads (h w) 64
-            for part in self.query_key_value(self.attention_norm(places)).chunk(3, dim=-1)
+            for part in self.query_key_value(self.attention_norm(positions)).chunk(3, dim=-1)
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
-        places = places + self.attention_out(mixed.transpose(1, 2).flatten(2))  # B (h w) C
-        thought: Tensor = places + self.mlp(self.mlp_norm(places))
+        positions = positions + self.attention_out(mixed.transpose(1, 2).flatten(2))  # B (h w) C
+        thought: Tensor = positions + self.mlp(self.mlp_norm(positions))
         return thought.view_as(x)

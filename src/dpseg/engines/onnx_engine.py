@@ -32,7 +32,7 @@ from dpseg.errors import CheckpointError, ShapeError
 from dpseg.files import hash_file
 
 
-class OnnxRuntime:
+class OnnxEngine:
     """Run the graphs that `dpseg export` wrote.
 
     Args:
@@ -81,7 +81,7 @@ class OnnxRuntime:
         return self.encode_image(image)
 
     def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
-        """Score K classes at each place: logits, K h' w' at stride 4."""
+        """Score K classes at each position: logits, K h' w' at stride 4."""
         given: dict[str, Any] = {
             "image_embedding": features.image_embedding,
             **_levels("image_features", features.image_features),

@@ -1,11 +1,11 @@
 """The seam between the product and the network.
 
 Everything above this file (prompts, tiling, `Segmenter`, evaluation) works on plain numpy
-arrays and talks to a `Runtime`; everything below it (onnxruntime, torch) implements one.
+arrays and talks to a `Engine`; everything below it (onnxruntime, torch) implements one.
 The four records here are the only things that cross.
 
 Shape letters: N sentences or pictures, K classes, M templates, L text tokens, P visual tokens,
-D joint dimension, C_j channels of level j (stride 2^j), h w places of the image embedding.
+D joint dimension, C_j channels of level j (stride 2^j), h w positions of the image embedding.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class VisualEmbedding:
     """What the prompt encoder makes of N pictures, pooled over each picture's object.
 
     Attributes:
-        class_wise: mean embedding of the object's places, N D.
+        class_wise: mean embedding of the object's positions, N D.
         level_wise: the same at each guidance level j, N C_j.
-        token_wise: cluster centres of the object's places, N P D.
+        token_wise: cluster centres of the object's positions, N P D.
     """
 
     class_wise: FloatArray
@@ -124,7 +124,7 @@ class ModelInfo:
     score_threshold: float
 
 
-class Runtime(Protocol):
+class Engine(Protocol):
     """A loaded model, whichever engine runs it."""
 
     @property
@@ -141,4 +141,4 @@ class Runtime(Protocol):
         """Embed a prompt picture by the prompt encoder; the same shapes as `encode_image`."""
 
     def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
-        """Score K classes at each place: logits, K h' w' (h' w' at the decoder's stride)."""
+        """Score K classes at each position: logits, K h' w' (h' w' at the decoder's stride)."""

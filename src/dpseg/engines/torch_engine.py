@@ -1,4 +1,4 @@
-"""The torch engine: a `Runtime` on any model of encoders and a network."""
+"""The torch engine: a `Engine` on any model of encoders and a network."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from dpseg.arrays import FloatArray, ImageArray
 from dpseg.encoders.protocol import DualEncoder, FeaturePyramid
 from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
 from dpseg.errors import ShapeError
-from dpseg.model.dpseg import Prompts, Switches
+from dpseg.model.dpseg import ForwardOptions, Prompts
 
 
-class TorchRuntime:
+class TorchEngine:
     """Run a model where its weights are.
 
     Args:
@@ -34,10 +34,10 @@ class TorchRuntime:
         encoder: DualEncoder,
         network: nn.Module,
         info: ModelInfo,
-        switches: Switches | None = None,
+        switches: ForwardOptions | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.switches = switches or Switches()
+        self.switches = switches or ForwardOptions()
         self.network = network
         self._encoder = encoder
         self._info = info
@@ -47,17 +47,17 @@ class TorchRuntime:
         """Tell what the product must know of the model."""
         return self._info
 
-    def switched(self, **changes: object) -> TorchRuntime:
-        """Make a runtime of the same model in which other parts take part.
+    def switched(self, **changes: object) -> TorchEngine:
+        """Make an engine of the same model in which other parts take part.
 
         Args:
-            changes: of `Switches`.
+            changes: of `ForwardOptions`.
 
         Returns:
-            A runtime that shares everything but the switches with this one.
+            An engine that shares everything but the switches with this one.
         """
         other = copy(self)
-        other.switches = self.switches.but(**changes)
+        other.switches = self.switches.replace(**changes)
         return other
 
     @torch.inference_mode()
@@ -101,7 +101,7 @@ class TorchRuntime:
 
     @torch.inference_mode()
     def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
-        """Score K classes at each place: logits, K h' w' at stride 4."""
+        """Score K classes at each position: logits, K h' w' at stride 4."""
         device = self._device
         levels = {
             j: torch.from_numpy(f)[None].to(device) for j, f in features.image_features.items()

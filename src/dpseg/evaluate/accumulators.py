@@ -25,7 +25,7 @@ STRIP = 64  # rows of a full-size score map that are in memory at once
 
 
 @dataclass(frozen=True)
-class Tally:
+class Accumulators:
     """Counts that add up over pictures and processes.
 
     Attributes:
@@ -39,7 +39,7 @@ class Tally:
     outlines: CountArray
 
     @classmethod
-    def empty(cls, classes: int) -> Tally:
+    def empty(cls, classes: int) -> Accumulators:
         """Begin to count."""
         return cls(
             confusion=np.zeros((classes, classes), np.int64),
@@ -48,7 +48,7 @@ class Tally:
         )
 
     @classmethod
-    def of_picture(cls, prediction: IntArray, truth: ObjectTruth, classes: int) -> Tally:
+    def of_picture(cls, prediction: IntArray, truth: ObjectTruth, classes: int) -> Accumulators:
         """Count one picture.
 
         Args:
@@ -69,12 +69,12 @@ class Tally:
             outlines=boundary_counts(prediction, truth, classes),
         )
 
-    def __add__(self, other: Tally) -> Tally:
+    def __add__(self, other: Accumulators) -> Accumulators:
         if self.confusion.shape != other.confusion.shape:
             raise ShapeError(
                 f"counts of {len(self.confusion)} and {len(other.confusion)} classes do not add up"
             )
-        return Tally(
+        return Accumulators(
             self.confusion + other.confusion,
             self.sizes + other.sizes,
             self.outlines + other.outlines,

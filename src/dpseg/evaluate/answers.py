@@ -16,12 +16,12 @@ from PIL import Image
 
 from dpseg.arrays import FloatArray, ImageArray, IntArray
 from dpseg.engines.blas_threads import one_blas_thread
-from dpseg.engines.protocol import ModelInfo, Runtime
+from dpseg.engines.protocol import Engine, ModelInfo
 from dpseg.errors import DataError
 from dpseg.evaluate.accumulators import decide
-from dpseg.evaluate.configuration import Configuration, SwitchableRuntime
+from dpseg.evaluate.configuration import ConfigurableEngine, Configuration
 from dpseg.imaging.resize import resize_bilinear
-from dpseg.inference.class_prior import scene_prior
+from dpseg.inference.class_prior import class_prior
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.ontology import Examples, PromptOntology
@@ -38,10 +38,10 @@ SED_LONGEST = 2560
 
 @dataclass(frozen=True)
 class _Plan:
-    """A configuration with the runtime and the prompts that it needs."""
+    """A configuration with the engine and the prompts that it needs."""
 
     configuration: Configuration
-    runtime: Runtime
+    engine: Engine
     ontology: PromptOntology
 
     @property
@@ -54,7 +54,7 @@ class ModelAnswers:
     """Answers of one model to one vocabulary, a list with one label map a configuration.
 
     Args:
-        runtime: encodes pictures and prompts.
+        engine: encodes pictures and prompts.
         vocabulary: the classes, K.
         configurations: what to compare.
         bank: for the configurations that use one.
@@ -72,7 +72,7 @@ class ModelAnswers:
 
     def __init__(
         self,
-        runtime: Runtime,
+        engine: Engine,
         vocabulary: Vocabulary,
         configurations: Sequence[Configuration],
         *,
@@ -85,13 +85,13 @@ class ModelAnswers:
         groups: IntArray | None = None,
     ) -> None:
         _check(configurations, examples, tuned)
-        self._runtime = runtime
+        self._runtime = engine
         self._settings = refine_settings or RefineSettings()
         self._protocol: Protocol = protocol
         self._groups = groups
         ontologies = {
             (bank_on, examples_on): PromptOntology.build(
-                runtime,
+                engine,
                 vocabulary,
                 bank=bank if bank_on else None,
                 examples=examples if examples_on else None,
@@ -103,8 +103,8 @@ class ModelAnswers:
         for one in configurations:
             ontology = _with_templates(ontologies[one.bank, one.examples], one.templates)
             if one.tuned and tuned is not None:
-                ontology = tuned.applied(ontology, runtime.info.encoder_key)
-            plan = _Plan(one, _with_parts_off(runtime, one), ontology.seen_as(one.prompts))
+                ontology = tuned.applied(ontology, engine.info.encoder_key)
+            plan = _Plan(one, _with_parts_off(engine, one), ontology.seen_as(one.prompts))
             self._plans.append(plan)
 
     @one_blas_thread
@@ -117,10 +117,10 @@ class ModelAnswers:
         answers = []
         for plan in self._plans:
             if plan.first_round not in firsts:
-                firsts[plan.first_round] = plan.runtime.score(features, plan.ontology.arrays)
+                firsts[plan.first_round] = plan.engine.score(features, plan.ontology.arrays)
             with_scene = plan.configuration.scene and self._protocol != "sed"
             logits = refine_rounds(
-                plan.runtime,
+                plan.engine,
                 features,
                 plan.ontology,
                 rounds=plan.configuration.refine,
@@ -128,7 +128,7 @@ class ModelAnswers:
                 image=fitted,
                 settings=self._settings,
                 logits=firsts[plan.first_round],
-                prior=scene_prior(firsts[plan.first_round]) if with_scene else None,
+                prior=class_prior(firsts[plan.first_round]) if with_scene else None,
             ).logits
             if self._protocol == "sed":
                 logits = sigmoid(logits)
@@ -160,15 +160,15 @@ def fit(image: ImageArray, info: ModelInfo, protocol: Protocol) -> ImageArray:
     return np.ascontiguousarray(square.round().astype(np.uint8).transpose(1, 2, 0))
 
 
-def _with_parts_off(runtime: Runtime, configuration: Configuration) -> Runtime:
+def _with_parts_off(engine: Engine, configuration: Configuration) -> Engine:
     if not configuration.switches:
-        return runtime
-    if not isinstance(runtime, SwitchableRuntime):
+        return engine
+    if not isinstance(engine, ConfigurableEngine):
         raise DataError(
             f"configuration {configuration.name!r} switches parts of the network off, which the "
-            f"engine of {runtime.info.name} cannot"
+            f"engine of {engine.info.name} cannot"
         )
-    return runtime.switched(**configuration.switches)
+    return engine.switched(**configuration.switches)
 
 
 def _with_templates(ontology: PromptOntology, templates: int | None) -> PromptOntology:

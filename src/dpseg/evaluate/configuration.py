@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
-from dpseg.engines.protocol import Runtime
+from dpseg.engines.protocol import Engine
 from dpseg.errors import DataError
-from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.ontology import PromptMode
 from dpseg.prompts.refine import RefineMode
 
 Joined: TypeAlias = Literal["average", "average_cost", "concatenate"]
 
 
 @runtime_checkable
-class SwitchableRuntime(Runtime, Protocol):
-    """A runtime whose network can leave parts out."""
+class ConfigurableEngine(Engine, Protocol):
+    """An engine whose network can leave parts out."""
 
-    def switched(self, **changes: object) -> Runtime:
-        """Make a runtime of the same model with other `Switches`."""
+    def switched(self, **changes: object) -> Engine:
+        """Make an engine of the same model with other `ForwardOptions`."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Configuration:
     """
 
     name: str
-    prompts: PromptKind = "dual"
+    prompts: PromptMode = "dual"
     bank: bool = True
     examples: bool = False
     tuned: bool = False
@@ -60,7 +60,7 @@ class Configuration:
 
     @property
     def switches(self) -> Mapping[str, object]:
-        """Changes of the network's `Switches`; none for the whole network."""
+        """Changes of the network's `ForwardOptions`; none for the whole network."""
         changes: dict[str, object] = {}
         if not self.token_wise:
             changes["token_wise"] = False

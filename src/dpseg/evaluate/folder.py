@@ -17,7 +17,7 @@ from dpseg.arrays import ImageArray, IntArray
 from dpseg.data.dataset import BACKGROUND, LabelledFolder
 from dpseg.data.plain_names import is_background
 from dpseg.data.splits import unseen_classes
-from dpseg.engines.protocol import Runtime
+from dpseg.engines.protocol import Engine
 from dpseg.errors import DataError
 from dpseg.evaluate.answers import ModelAnswers, Protocol
 from dpseg.evaluate.configuration import STANDARD, Configuration
@@ -71,13 +71,13 @@ class Task:
     unseen: tuple[str, ...] | None = None
     unlabelled: bool = False
     protocol: Protocol = "dpseg"
-    engine: load.Engine | None = None
+    engine: load.EngineName | None = None
 
-    def load(self) -> tuple[Runtime, PromptBank | None]:
+    def load(self) -> tuple[Engine, PromptBank | None]:
         """Load the model and its bank."""
         switched = not self.unlabelled and any(one.switches for one in self.configurations)
-        engine: load.Engine | None = self.engine or ("torch" if switched else None)
-        return load.load_runtime(self.model, engine=engine)
+        engine: load.EngineName | None = self.engine or ("torch" if switched else None)
+        return load.load_engine(self.model, engine=engine)
 
 
 @dataclass(frozen=True)
@@ -142,13 +142,13 @@ def evaluate_folder(task: Task, *, processes: int = 1, progress: bool = False) -
         names=tuple(names),
         unseen=unseen,
         pictures=counted.pictures,
-        tallies=dict(zip(configurations, counted.tallies, strict=True)),
+        accumulators=dict(zip(configurations, counted.accumulators, strict=True)),
         best=counted.best,
         worst=counted.worst,
     )
 
 
-_Loaded = tuple[Runtime, PromptBank | None]
+_Loaded = tuple[Engine, PromptBank | None]
 
 
 def _model_answers(
@@ -158,9 +158,9 @@ def _model_answers(
     examples: CropSource | None,
     loaded: _Loaded | None,
 ) -> Answers:
-    runtime, bank = loaded or task.load()
+    engine, bank = loaded or task.load()
     return ModelAnswers(
-        runtime,
+        engine,
         vocabulary,
         task.configurations,
         bank=bank,
@@ -210,7 +210,7 @@ def _open(task: Task) -> tuple[list[str], LabelledSamples, IntArray | None]:
     return names, LabelledSamples(folder, indices[: task.limit], positions), groups
 
 
-def _examples(task: Task, runtime: Runtime) -> CropSource:
+def _examples(task: Task, engine: Engine) -> CropSource:
     """Take the first few regions of every class from photos that may be trained on."""
     train = LabelledFolder(task.root, "train")
     every = task.holdout_every
@@ -220,5 +220,5 @@ def _examples(task: Task, runtime: Runtime) -> CropSource:
     chosen = (train[index] for index in train.showing(classes, task.examples, among=allowed))
     pairs = ((sample.image, sample.label) for sample in chosen)
     return CropSource.from_samples(
-        runtime, pairs, train.names, wanted=names, per_class=task.examples
+        engine, pairs, train.names, wanted=names, per_class=task.examples
     )

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dpseg.errors import DataError
-from dpseg.evaluate.results import Answers, Counted, Sample, count_pictures
+from dpseg.evaluate.results import Answers, PartialResult, Sample, count_pictures
 
 BATCH = 4  # pictures that a process takes at a time
 THREADS = "OMP_NUM_THREADS"
@@ -55,7 +55,7 @@ class Job:
 
 def count(
     job: Job, *, processes: int = 1, name: str = "pictures", progress: bool = False
-) -> Counted:
+) -> PartialResult:
     """Count every picture of a job.
 
     Args:
@@ -76,7 +76,7 @@ def count(
     if not numbers:
         raise DataError(f"{name!r} has no labelled pictures")
     batches = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
-    counted = Counted.nothing(job.configurations, job.classes)
+    counted = PartialResult.nothing(job.configurations, job.classes)
     parts = _alone(job, batches) if processes == 1 else _together(job, batches, processes)
     screen = Console(stderr=True)
     for part in track(parts, name, len(batches), console=screen, disable=not progress):
@@ -84,13 +84,15 @@ def count(
     return counted
 
 
-def _alone(job: Job, batches: Sequence[Sequence[int]]) -> Iterator[Counted]:
+def _alone(job: Job, batches: Sequence[Sequence[int]]) -> Iterator[PartialResult]:
     answers = job.answers()
     for batch in batches:
         yield _count_batch(job, answers, batch)
 
 
-def _together(job: Job, batches: Sequence[Sequence[int]], processes: int) -> Iterator[Counted]:
+def _together(
+    job: Job, batches: Sequence[Sequence[int]], processes: int
+) -> Iterator[PartialResult]:
     context = multiprocessing.get_context("spawn")  # a forked process may hang in torch's threads
     with (
         _threads(max(1, (os.cpu_count() or 1) // processes)),
@@ -104,7 +106,7 @@ def _together(job: Job, batches: Sequence[Sequence[int]], processes: int) -> Ite
             pool.shutdown(cancel_futures=True)
 
 
-def _count_batch(job: Job, answers: Answers, batch: Sequence[int]) -> Counted:
+def _count_batch(job: Job, answers: Answers, batch: Sequence[int]) -> PartialResult:
     samples = ((number, job.samples[number]) for number in batch)
     return count_pictures(answers, samples, job.configurations, job.classes)
 
@@ -135,5 +137,5 @@ def _answers() -> Answers:
     return _jobs[0].answers()
 
 
-def _count_in_process(batch: Sequence[int]) -> Counted:
+def _count_in_process(batch: Sequence[int]) -> PartialResult:
     return _count_batch(_jobs[0], _answers(), batch)

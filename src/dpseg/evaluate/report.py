@@ -149,10 +149,10 @@ def save_report(
 
 def _section(evaluation: Evaluation) -> str:
     header, rows = _figure_table(evaluation)
-    first = next(iter(evaluation.tallies.values()))
+    first = next(iter(evaluation.accumulators.values()))
     order = np.argsort(-np.nan_to_num(class_iou(first.confusion), nan=-1), kind="stable")
     names = evaluation.names
-    columns = [class_iou(tally.confusion) for tally in evaluation.tallies.values()]
+    columns = [class_iou(accumulator.confusion) for accumulator in evaluation.accumulators.values()]
     class_rows = [[names[index], *(_percent(iou[index]) for iou in columns)] for index in order]
     best = "".join(_figure(evaluation, answer) for answer in evaluation.best)
     worst = "".join(_figure(evaluation, answer) for answer in evaluation.worst)
@@ -160,7 +160,7 @@ def _section(evaluation: Evaluation) -> str:
         f"<h2>{html.escape(evaluation.name)}</h2><p>{_size_of(evaluation)}; in percent.</p>"
         f"{_html_table(header, rows)}"
         f"<details><summary>IoU of each class</summary>"
-        f"{_html_table(['class', *evaluation.tallies], class_rows)}</details>"
+        f"{_html_table(['class', *evaluation.accumulators], class_rows)}</details>"
         f"<h3>Best</h3>{best}<h3>Worst</h3>{worst}"
     )
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from dpseg.arrays import ImageArray, IntArray
 from dpseg.errors import ShapeError
-from dpseg.evaluate.accumulators import Tally
+from dpseg.evaluate.accumulators import Accumulators
 from dpseg.evaluate.metrics import miou
 from dpseg.evaluate.objects import object_truth
 from dpseg.files import write_text
@@ -49,32 +49,34 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Counted:
+class PartialResult:
     """What was counted on some of the pictures of a set.
 
     Attributes:
         pictures: how many.
-        tallies: one a configuration.
+        accumulators: one a configuration.
         best: pictures that went best, in the first configuration.
         worst: pictures that went worst.
     """
 
     pictures: int
-    tallies: tuple[Tally, ...]
+    accumulators: tuple[Accumulators, ...]
     best: tuple[Answer, ...] = ()
     worst: tuple[Answer, ...] = ()
 
     @classmethod
-    def nothing(cls, configurations: int, classes: int) -> Counted:
+    def nothing(cls, configurations: int, classes: int) -> PartialResult:
         """Begin to count."""
-        return cls(0, tuple(Tally.empty(classes) for _ in range(configurations)))
+        return cls(0, tuple(Accumulators.empty(classes) for _ in range(configurations)))
 
-    def __add__(self, other: Counted) -> Counted:
+    def __add__(self, other: PartialResult) -> PartialResult:
         best = sorted([*self.best, *other.best], key=lambda a: (-a.miou, a.number))
         worst = sorted([*self.worst, *other.worst], key=lambda a: (a.miou, a.number))
-        return Counted(
+        return PartialResult(
             pictures=self.pictures + other.pictures,
-            tallies=tuple(a + b for a, b in zip(self.tallies, other.tallies, strict=True)),
+            accumulators=tuple(
+                a + b for a, b in zip(self.accumulators, other.accumulators, strict=True)
+            ),
             best=tuple(best[:REMARKABLE]),
             worst=tuple(worst[:REMARKABLE]),
         )
@@ -82,7 +84,7 @@ class Counted:
 
 def count_picture(
     answers: Answers, number: int, sample: Sample, classes: int, *, ignore_index: int = 255
-) -> Counted:
+) -> PartialResult:
     """Count the answers to one picture.
 
     Args:
@@ -104,11 +106,11 @@ def count_picture(
         raise ShapeError(f"picture {image.shape} and label {label.shape} differ in size")
     truth = object_truth(label, ignore_index)
     said = answers(image)
-    tallies = tuple(Tally.of_picture(one, truth, classes) for one in said)
-    figure = miou(tallies[0].confusion)
+    accumulators = tuple(Accumulators.of_picture(one, truth, classes) for one in said)
+    figure = miou(accumulators[0].confusion)
     answer = Answer(number, figure, image, truth.target, said[0])
     remarkable = () if np.isnan(figure) else (answer,)
-    return Counted(1, tallies, remarkable, remarkable)
+    return PartialResult(1, accumulators, remarkable, remarkable)
 
 
 def count_pictures(
@@ -118,9 +120,9 @@ def count_pictures(
     classes: int,
     *,
     ignore_index: int = 255,
-) -> Counted:
+) -> PartialResult:
     """Count the answers to some pictures; see `count_picture`."""
-    counted = Counted.nothing(configurations, classes)
+    counted = PartialResult.nothing(configurations, classes)
     for number, sample in samples:
         counted += count_picture(answers, number, sample, classes, ignore_index=ignore_index)
     return counted
@@ -135,7 +137,7 @@ class Evaluation:
         names: of its classes, K.
         unseen: indices of those that training did not see; None for no split.
         pictures: how many were counted.
-        tallies: configuration name to counts.
+        accumulators: configuration name to counts.
         best: pictures that went best, in the first configuration.
         worst: pictures that went worst.
     """
@@ -144,13 +146,16 @@ class Evaluation:
     names: tuple[str, ...]
     unseen: tuple[int, ...] | None
     pictures: int
-    tallies: Mapping[str, Tally]
+    accumulators: Mapping[str, Accumulators]
     best: tuple[Answer, ...] = field(default=(), repr=False)
     worst: tuple[Answer, ...] = field(default=(), repr=False)
 
     def figures(self) -> dict[str, dict[str, float]]:
         """Compute every figure of every configuration."""
-        return {name: tally.figures(self.unseen) for name, tally in self.tallies.items()}
+        return {
+            name: accumulator.figures(self.unseen)
+            for name, accumulator in self.accumulators.items()
+        }
 
     def to_dict(self) -> dict[str, object]:
         """Turn into what JSON can hold."""
@@ -161,7 +166,8 @@ class Evaluation:
             "classes": list(self.names),
             "unseen": unseen,
             "configurations": {
-                name: tally.to_dict(self.names, self.unseen) for name, tally in self.tallies.items()
+                name: accumulator.to_dict(self.names, self.unseen)
+                for name, accumulator in self.accumulators.items()
             },
         }
 

@@ -17,12 +17,12 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim
 
-from dpseg.encoders.kernel_projection import TextMap
+from dpseg.encoders.kernel_projection import KernelProjection
 from dpseg.encoders.lite import LEVEL_CHANNELS, STRIDE, LiteImageTower
 from dpseg.encoders.minilm import MiniLMNetwork, unit_embeddings
 from dpseg.engines.onnx_files import names_of
 from dpseg.factory.lite import LiteModel
-from dpseg.model.dpseg import DPSeg, Prompts, Switches
+from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
 
 #: Sizes of the inputs that a graph is traced with; all of them stay free in the graph.
 CLASSES, HEIGHT, WIDTH, TOKENS, PARTS = 12, 6, 8, 5, 3
@@ -61,7 +61,7 @@ def image_graph(model: LiteModel) -> Graph:
     )
 
 
-def text_graph(text_map: TextMap, network: MiniLMNetwork) -> Graph:
+def text_graph(text_map: KernelProjection, network: MiniLMNetwork) -> Graph:
     """Take token ids, N L, to class-wise and token-wise text prompts."""
     axes = {0: Dim("sentences", min=1), 1: Dim("tokens", min=1)}
     ids = torch.ones(CLASSES, TOKENS, dtype=torch.int64)
@@ -74,7 +74,7 @@ def text_graph(text_map: TextMap, network: MiniLMNetwork) -> Graph:
     )
 
 
-def score_graph(model: LiteModel, switches: Switches) -> Graph:
+def score_graph(model: LiteModel, switches: ForwardOptions) -> Graph:
     """Take a picture's features and K classes' prompts to logits; early rejection included."""
     height, width, classes = Dim("height", min=1), Dim("width", min=1), Dim("classes", min=1)
     tokens, parts = Dim("tokens", min=1), Dim("parts", min=1)
@@ -137,7 +137,7 @@ class _Image(nn.Module):
 
 
 class _Text(nn.Module):
-    def __init__(self, network: MiniLMNetwork, text_map: TextMap) -> None:
+    def __init__(self, network: MiniLMNetwork, text_map: KernelProjection) -> None:
         super().__init__()
         self.network = network
         self.text_map = text_map
@@ -148,7 +148,7 @@ class _Text(nn.Module):
 
 
 class _Score(nn.Module):
-    def __init__(self, network: DPSeg, levels: Sequence[int], switches: Switches) -> None:
+    def __init__(self, network: DPSeg, levels: Sequence[int], switches: ForwardOptions) -> None:
         super().__init__()
         self.network = network
         self.levels = levels

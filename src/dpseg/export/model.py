@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from dpseg.arrays import ImageArray
 from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import CheckpointError, ImageError, require_extra
-from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_runtime, model_files
-from dpseg.files import replacing
+from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_engine, model_files
+from dpseg.files import atomic_write
 from dpseg.imaging.photo import SUFFIXES, load_photo
 from dpseg.imaging.tiling import cut_views, plan_views
 
@@ -31,7 +31,7 @@ def export_model(
     text: Precision = "int8-weights",
     pictures: Path | None = None,
 ) -> list[Path]:
-    """Write a model's files and its ONNX graphs into a folder that `load_runtime` reads.
+    """Write a model's files and its ONNX graphs into a folder that `load_engine` reads.
 
     Args:
         name_or_folder: a lite model.
@@ -52,22 +52,22 @@ def export_model(
     for module in ("torch", "onnx", "onnxscript"):
         require_extra(module, "onnx")
     from dpseg.encoders.minilm import MiniLM
-    from dpseg.engines.torch_engine import TorchRuntime
+    from dpseg.engines.torch_engine import TorchEngine
     from dpseg.export.onnx import Precisions, export_lite
     from dpseg.factory.lite import LiteModel
 
-    runtime, _ = load_runtime(name_or_folder, engine="torch")
-    if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.model, LiteModel):
+    engine, _ = load_engine(name_or_folder, engine="torch")
+    if not isinstance(engine, TorchEngine) or not isinstance(engine.model, LiteModel):
         raise CheckpointError(f"{name_or_folder} is no dpseg-lite model; only these are exported")
     out.mkdir(parents=True, exist_ok=True)
     files = [_copied(path, out) for path in model_files(name_or_folder) if path.name in _CARRIED]
     files += export_lite(
-        runtime.model,
+        engine.model,
         MiniLM(),
-        runtime.info,
+        engine.info,
         out / MODEL_FILE,
         precisions=Precisions(image=image, text=text),
-        pictures=(_view_of(photo, runtime.info) for photo in photos),
+        pictures=(_view_of(photo, engine.info) for photo in photos),
     )
     return files
 
@@ -75,7 +75,7 @@ def export_model(
 def _copied(path: Path, folder: Path) -> Path:
     copy = folder / path.name
     if copy.resolve() != path.resolve():
-        with replacing(copy) as temporary:
+        with atomic_write(copy) as temporary:
             shutil.copyfile(path, temporary)
     return copy
 

@@ -38,8 +38,8 @@ from dpseg.export.precision import (
 )
 from dpseg.export.shared import share_weights
 from dpseg.factory.lite import LiteModel
-from dpseg.files import hash_file, replacing
-from dpseg.model.dpseg import Switches
+from dpseg.files import atomic_write, hash_file
+from dpseg.model.dpseg import ForwardOptions
 
 OPSET = 21
 _SCOPES = "pkg.torch.onnx.name_scopes"
@@ -66,7 +66,7 @@ def export_lite(
     *,
     precisions: Precisions | None = None,
     pictures: Iterable[ImageArray] = (),
-    switches: Switches | None = None,
+    switches: ForwardOptions | None = None,
 ) -> list[Path]:
     """Write a model as ONNX.
 
@@ -86,7 +86,7 @@ def export_lite(
     network, _ = text_tower.load()
     image = to_onnx(image_graph(model))
     text = to_onnx(text_graph(model.text_map, network))
-    score = to_onnx(score_graph(model, switches or Switches()))
+    score = to_onnx(score_graph(model, switches or ForwardOptions()))
     if precisions.image == "int8":
         image = quantise_pictures(image, pictures)
     elif precisions.image == "int8-weights":
@@ -105,10 +105,10 @@ def export_lite(
     notes = {INFO_KEY: info_to_text(info), WEIGHTS_KEY: hash_file(model_file)}
     for name, graph in graphs.items():
         onnx.helper.set_model_props(graph, notes)
-        with replacing(folder / name) as temporary:
+        with atomic_write(folder / name) as temporary:
             onnx.save(graph, temporary)
             onnx.checker.check_model(temporary)
-    with replacing(folder / TOKENIZER_FILE) as temporary:
+    with atomic_write(folder / TOKENIZER_FILE) as temporary:
         shutil.copyfile(text_tower.tokenizer_path, temporary)
     return [*(folder / name for name in graphs), folder / TOKENIZER_FILE]
 

@@ -187,13 +187,13 @@ def _widen_rows(
 ) -> None:
     """Look rows up in the small table, and widen only these."""
     table, indices = gather.input
-    result, place = gather.output[0], list(graph.graph.node).index(gather)
+    result, position = gather.output[0], list(graph.graph.node).index(gather)
     rows = {}
     for name in [nodes[0].input[0], *nodes[-1].input[1:]]:  # the table, and its scales if any
         rows[name] = f"{name}.rows"
         lookup = helper.make_node("Gather", [name, indices], [rows[name]], axis=0)
-        graph.graph.node.insert(place, lookup)
-        place += 1
+        graph.graph.node.insert(position, lookup)
+        position += 1
     for node in nodes:
         widen = helper.make_node(
             node.op_type,
@@ -201,6 +201,6 @@ def _widen_rows(
             [result if name == table else f"{name}.rows" for name in node.output],
             **{a.name: helper.get_attribute_value(a) for a in node.attribute},
         )
-        graph.graph.node.insert(place, widen)
-        place += 1
+        graph.graph.node.insert(position, widen)
+        position += 1
     graph.graph.node.remove(gather)

@@ -20,7 +20,7 @@ from dpseg.export.precision import LEAST_NUMBERS, Array
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _Position:
     """Where a half-precision weight lies in a file, in bytes, and its shape there."""
 
     offset: int
@@ -38,20 +38,20 @@ def share_weights(graph: onnx.ModelProto, model_file: Path) -> None:
         graph: with single-precision weights.
         model_file: safetensors in half precision.
     """
-    places = _places(model_file)
+    positions = _positions(model_file)
     kept, nodes = [], []
     for weight in graph.graph.initializer:
         values = numpy_helper.to_array(weight)
         found = transposed = None
         if values.dtype == np.float32 and values.size >= LEAST_NUMBERS:
-            found = places.get(_digest(values))
-            transposed = places.get(_digest(values.T))
-        place = found or transposed
-        if place is None:
+            found = positions.get(_digest(values))
+            transposed = positions.get(_digest(values.T))
+        position = found or transposed
+        if position is None:
             kept.append(weight)
             continue
         stored = f"{weight.name}.half"
-        kept.append(_outside(stored, place, model_file.name))
+        kept.append(_outside(stored, position, model_file.name))
         widened = weight.name if found else f"{weight.name}.wide"
         nodes.append(helper.make_node("Cast", [stored], [widened], to=onnx.TensorProto.FLOAT))
         if not found:
@@ -63,30 +63,34 @@ def share_weights(graph: onnx.ModelProto, model_file: Path) -> None:
     graph.graph.node.extend(nodes)
 
 
-def _outside(name: str, place: _Place, location: str) -> onnx.TensorProto:
+def _outside(name: str, position: _Position, location: str) -> onnx.TensorProto:
     tensor = onnx.TensorProto(
         name=name,
         data_type=onnx.TensorProto.FLOAT16,
-        dims=place.shape,
+        dims=position.shape,
         data_location=onnx.TensorProto.EXTERNAL,
     )
-    for key, value in (("location", location), ("offset", place.offset), ("length", place.length)):
+    for key, value in (
+        ("location", location),
+        ("offset", position.offset),
+        ("length", position.length),
+    ):
         tensor.external_data.add(key=key, value=str(value))
     return tensor
 
 
-def _places(model_file: Path) -> dict[str, _Place]:
+def _positions(model_file: Path) -> dict[str, _Position]:
     """Find a file's half-precision weights by their values."""
     content = model_file.read_bytes()
     begin = 8 + int.from_bytes(content[:8], "little")
-    places = {}
+    positions = {}
     for name, entry in json.loads(content[8:begin]).items():
         if name == "__metadata__" or entry["dtype"] != "F16":
             continue
         first, last = (begin + offset for offset in entry["data_offsets"])
         values = np.frombuffer(content[first:last], np.float16).reshape(entry["shape"])
-        places[_digest(values)] = _Place(first, last - first, values.shape)
-    return places
+        positions[_digest(values)] = _Position(first, last - first, values.shape)
+    return positions
 
 
 def _digest(values: Array) -> str:

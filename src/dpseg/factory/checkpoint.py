@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dpseg.errors import CheckpointError
-from dpseg.files import replacing
+from dpseg.files import atomic_write
 
 
 def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -21,7 +21,7 @@ def write_tensors(path: Path, state: Mapping[str, Tensor], metadata: Mapping[str
         state: name to tensor.
         metadata: the header.
     """
-    with replacing(path) as temporary:
+    with atomic_write(path) as temporary:
         save_file(dict(state), temporary, metadata=dict(metadata))
 
 

@@ -10,20 +10,20 @@ import torch
 from torch import nn
 
 from dpseg.encoders.open_clip import OpenClipEncoder, published_weights
-from dpseg.engines.torch_engine import TorchRuntime
+from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
 from dpseg.factory.config import PRESETS, ClipConfig, model_info
 from dpseg.factory.lite import TOKEN_CHANNELS
 from dpseg.model.decoder import DecoderConfig
-from dpseg.model.dpseg import DPSeg, Switches
+from dpseg.model.dpseg import DPSeg, ForwardOptions
 from dpseg.model.sed import SED
 from dpseg.model.stage import StageConfig
 from dpseg.prompts.templates import imagenet_templates
 
 _EMBED_KERNEL, _HEAD_KERNEL = 7, 3
 #: What the decoder makes of so many classes stays in a processor's cache, and its memory small.
-CLASSES_AT_ONCE = 16
+CLASS_CHUNK = 16
 
 
 class ClipModel(nn.Module):
@@ -62,9 +62,9 @@ class ClipModel(nn.Module):
             digest.update(tensor.to(torch.float16).numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def switches(self) -> Switches:
+    def switches(self) -> ForwardOptions:
         """Tell what can take part: an untrained decoder would enlarge F_c and change nothing."""
-        return Switches(decoder=not self.network.decoder.silent, classes_at_once=CLASSES_AT_ONCE)
+        return ForwardOptions(decoder=not self.network.decoder.silent, class_chunk=CLASS_CHUNK)
 
     def keep_prompt_tower(self) -> None:
         """Freeze a copy of the image tower as the prompt encoder; call it before fine-tuning."""
@@ -73,7 +73,7 @@ class ClipModel(nn.Module):
             self.config = self.config.model_copy(update={"own_prompt_tower": True})
 
 
-def clip_engine(model: ClipModel, *, switches: Switches | None = None) -> TorchRuntime:
+def clip_engine(model: ClipModel, *, switches: ForwardOptions | None = None) -> TorchEngine:
     """Run a model on torch.
 
     Args:
@@ -82,7 +82,7 @@ def clip_engine(model: ClipModel, *, switches: Switches | None = None) -> TorchR
     """
     encoder = model.encoder
     info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
-    return TorchRuntime(
+    return TorchEngine(
         model,
         encoder=encoder,
         network=model.network,

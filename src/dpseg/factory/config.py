@@ -18,7 +18,7 @@ class LiteConfig(BaseModel):
         name: preset name.
         embedding_dim: D of the joint space.
         adapter_dim: hidden width of the image tower's adapter.
-        context_blocks: attention blocks over places in that adapter.
+        context_blocks: attention blocks over positions in that adapter.
         text_dim: size of the text tower's embedding.
         templates: the M sentence templates, each with one `{}`.
         widths: channels before the first stage, then after each stage.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import CheckpointError, DataError, MissingExtraError, require_extra
-from dpseg.files import replacing, write_text
+from dpseg.files import atomic_write, write_text
 
 #: Files that are fetched of a hub repository.
 _PATTERNS = ["*.safetensors", "*.onnx", "*.json", "*.md"]
@@ -144,7 +144,7 @@ def save_model(
         folder.mkdir(parents=True, exist_ok=True)
         for path in files:
             if path.parent.resolve() != folder.resolve():
-                with replacing(folder / path.name) as temporary:
+                with atomic_write(folder / path.name) as temporary:
                     shutil.copyfile(path, temporary)
         write_text(folder / "README.md", card)
     except OSError as error:

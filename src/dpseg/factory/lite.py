@@ -10,16 +10,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from dpseg.encoders.kernel_projection import TextMap
+from dpseg.encoders.kernel_projection import KernelProjection
 from dpseg.encoders.lite import LEVEL_CHANNELS, STRIDE, LiteImageTower
 from dpseg.encoders.minilm import MiniLM
 from dpseg.encoders.protocol import FeaturePyramid, SentenceEmbedding
-from dpseg.engines.torch_engine import TorchRuntime
+from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
 from dpseg.factory.config import LiteConfig, model_info
 from dpseg.model.decoder import DecoderConfig
-from dpseg.model.dpseg import DPSeg, Switches
+from dpseg.model.dpseg import DPSeg, ForwardOptions
 from dpseg.model.stage import StageConfig
 
 TOKEN_CHANNELS = 2
@@ -41,7 +41,7 @@ class LiteModel(nn.Module):
             adapter_dim=config.adapter_dim,
             context_blocks=config.context_blocks,
         )
-        self.text_map = TextMap(
+        self.text_map = KernelProjection(
             centres=config.anchors, text_dim=config.text_dim, embedding_dim=config.embedding_dim
         )
         self.network = DPSeg(decoder=lite_decoder(config))
@@ -88,8 +88,8 @@ class LiteEncoder:
 
 
 def lite_engine(
-    model: LiteModel, *, text_tower: MiniLM | None = None, switches: Switches | None = None
-) -> TorchRuntime:
+    model: LiteModel, *, text_tower: MiniLM | None = None, switches: ForwardOptions | None = None
+) -> TorchEngine:
     """Run a model on torch.
 
     Args:
@@ -99,7 +99,7 @@ def lite_engine(
     """
     encoder = LiteEncoder(model, text_tower or MiniLM())
     info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
-    return TorchRuntime(model, encoder=encoder, network=model.network, info=info, switches=switches)
+    return TorchEngine(model, encoder=encoder, network=model.network, info=info, switches=switches)
 
 
 def lite_decoder(config: LiteConfig) -> DecoderConfig:

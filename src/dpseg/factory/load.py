@@ -11,10 +11,10 @@ from dpseg.errors import CheckpointError, require_extra
 from dpseg.factory.config import PRESETS, ClipConfig
 
 if TYPE_CHECKING:
-    from dpseg.engines.protocol import Runtime
+    from dpseg.engines.protocol import Engine
     from dpseg.prompts.bank import PromptBank
 
-Engine: TypeAlias = Literal["onnx", "torch"]
+EngineName: TypeAlias = Literal["onnx", "torch"]
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # of the model that ships
 BANK_FILE = "dpseg-lite-bank.safetensors"
@@ -22,9 +22,9 @@ CLIP_FILE = "model.safetensors"
 CLIP_BANK_FILE = "bank.safetensors"
 
 
-def load_runtime(
-    name_or_folder: str | Path, *, engine: Engine | None = None
-) -> tuple[Runtime, PromptBank | None]:
+def load_engine(
+    name_or_folder: str | Path, *, engine: EngineName | None = None
+) -> tuple[Engine, PromptBank | None]:
     """Load a model and its prompt bank.
 
     Args:
@@ -33,7 +33,7 @@ def load_runtime(
         engine: what is to run it; None takes onnxruntime where the model was exported, else torch.
 
     Returns:
-        The runtime, and the bank or None.
+        The engine that runs it, and the bank or None.
 
     Raises:
         CheckpointError: there is no such model or folder, or its files are damaged or do not
@@ -48,21 +48,21 @@ def load_runtime(
     model_path, bank_path = _pair(folder)
     if engine == "onnx" or (engine is None and is_exported(folder)):
         model_path = folder / IMAGE_FILE
-    runtime = _read(model_path)
+    loaded = _read(model_path)
     bank = PromptBank.load(bank_path) if bank_path.exists() else None
-    if bank is not None and bank.encoder_key != runtime.info.encoder_key:
+    if bank is not None and bank.encoder_key != loaded.info.encoder_key:
         raise CheckpointError(
             f"{bank_path} was made with encoder {bank.encoder_key}, but {model_path.name} holds "
-            f"{runtime.info.encoder_key}; build the bank again"
+            f"{loaded.info.encoder_key}; build the bank again"
         )
-    return runtime, bank
+    return loaded, bank
 
 
 def model_files(name_or_folder: str | Path) -> list[Path]:
     """List the files that make up a model, in the order of their names.
 
     Args:
-        name_or_folder: as for `load_runtime`.
+        name_or_folder: as for `load_engine`.
 
     Returns:
         Paths; none for towers that open_clip keeps.
@@ -83,18 +83,18 @@ def _is_clip_name(name: str) -> bool:
     return isinstance(PRESETS.get(model), ClipConfig) or model.startswith("convnext_")
 
 
-def _named_clip(name: str) -> Runtime:
+def _named_clip(name: str) -> Engine:
     require_extra("torch", "clip")
     from dpseg.factory.clip import ClipModel, clip_engine, named_clip_config
 
     return clip_engine(ClipModel(named_clip_config(name)))
 
 
-def _read(model_path: Path) -> Runtime:
+def _read(model_path: Path) -> Engine:
     if model_path.name == IMAGE_FILE:
-        from dpseg.engines.onnx_engine import OnnxRuntime
+        from dpseg.engines.onnx_engine import OnnxEngine
 
-        return OnnxRuntime(model_path.parent)
+        return OnnxEngine(model_path.parent)
     clip = model_path.name == CLIP_FILE
     require_extra("torch", "clip" if clip else "torch")
     if clip:

@@ -16,7 +16,7 @@ import numpy as np
 
 from dpseg.arrays import ImageArray, LabelArray
 from dpseg.errors import DataError, require_extra
-from dpseg.files import replacing, write_text
+from dpseg.files import atomic_write, write_text
 from dpseg.geo.polygons import write_polygons
 from dpseg.geo.raster import Look, open_map
 from dpseg.geo.rules import MapRules
@@ -29,7 +29,7 @@ from dpseg.inference.finder import Finder
 BLOCK = 256
 
 #: Settings of a result that differ from square to square.
-_OF_ONE_SQUARE = ("rivals", "views", "refine_rounds")
+_OF_ONE_SQUARE = ("distractors", "views", "refine_rounds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +110,21 @@ def segment_map(
         try:
             folder.mkdir(parents=True, exist_ok=True)
             look = Look.of(source, rules)
-            with replacing(folder / "labels.tif") as temporary:
-                tally = _label(find, source, look, rules, temporary, progress)
+            with atomic_write(folder / "labels.tif") as temporary:
+                counts = _label(find, source, look, rules, temporary, progress)
             if rules.polygons:
-                with replacing(folder / f"polygons.{rules.polygons}") as temporary:
+                with atomic_write(folder / f"polygons.{rules.polygons}") as temporary:
                     write_polygons(
                         folder / "labels.tif",
                         temporary,
-                        classes=tally.classes,
+                        classes=counts.classes,
                         least_pixels=rules.least_pixels,
                     )
             if overlay:
-                with replacing(folder / "overlay.png") as temporary:
+                with atomic_write(folder / "overlay.png") as temporary:
                     picture = _small(source, look, folder / "labels.tif")
-                    draw_overlay(*picture, tally.areas).save(temporary, "PNG", compress_level=3)
-            record = _record(source, look, tally, settings or {})
+                    draw_overlay(*picture, counts.areas).save(temporary, "PNG", compress_level=3)
+            record = _record(source, look, counts, settings or {})
             text = json.dumps(record, indent=2, ensure_ascii=False)
             write_text(folder / "result.json", text + "\n")
         except OSError as error:
@@ -132,7 +132,7 @@ def segment_map(
     return folder
 
 
-class _Tally:
+class _MapCounts:
     """What the squares of a map add up to."""
 
     def __init__(self, classes: tuple[str, ...], total: int) -> None:
@@ -160,10 +160,10 @@ def _label(
     rules: MapRules,
     target: Path,
     progress: Callable[[int, int], None],
-) -> _Tally:
+) -> _MapCounts:
     """Write the labels of all squares to a GeoTIFF."""
     rasterio = require_extra("rasterio", "geo")
-    tally = _Tally(find.classes, source.height * source.width)
+    counts = _MapCounts(find.classes, source.height * source.width)
     squares = list(plan_squares((source.height, source.width), rules))
     with rasterio.open(target, "w", **_profile(source, len(find.classes))) as sink:
         sink.update_tags(classes=json.dumps(find.classes, ensure_ascii=False))
@@ -175,13 +175,13 @@ def _label(
             labels = np.full(valid.shape, -1, np.int32)
             if valid[square.core].any():
                 result = find(photo)
-                tally.settings = result.settings
+                counts.settings = result.settings
                 labels[valid] = result.labels[valid]
             core = labels[square.core]
-            tally.add(core)
+            counts.add(core)
             sink.write(to_indices(core, len(find.classes)), 1, window=_window(square.kept))
             progress(number, len(squares))
-    return tally
+    return counts
 
 
 def _profile(source: Any, classes: int) -> dict[str, Any]:
@@ -205,7 +205,9 @@ def _profile(source: Any, classes: int) -> dict[str, Any]:
     return profile | {"crs": source.crs, "transform": source.transform}
 
 
-def _record(source: Any, look: Look, tally: _Tally, settings: Mapping[str, Any]) -> dict[str, Any]:
+def _record(
+    source: Any, look: Look, counts: _MapCounts, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     """Put the result into plain numbers and strings, in the form of `Segmentation.summary`."""
     pixel_area = None
     if source.crs and source.crs.is_projected:
@@ -216,18 +218,18 @@ def _record(source: Any, look: Look, tally: _Tally, settings: Mapping[str, Any])
             "index": k,
             "name": name,
             "pixels": count,
-            "area": round(tally.areas[name], 6),
+            "area": round(counts.areas[name], 6),
             "square_metres": pixel_area and round(count * pixel_area, 3),
         }
-        for k, (name, count) in enumerate(tally.pixels.items())
+        for k, (name, count) in enumerate(counts.pixels.items())
     ]
-    of_all = {k: v for k, v in tally.settings.items() if k not in _OF_ONE_SQUARE}
+    of_all = {k: v for k, v in counts.settings.items() if k not in _OF_ONE_SQUARE}
     return {
         "width": source.width,
         "height": source.height,
         "crs": source.crs.to_string() if source.crs else None,
         "transform": list(source.transform)[:6],
-        "unlabelled_area": round(1 - sum(tally.areas.values()), 6),
+        "unlabelled_area": round(1 - sum(counts.areas.values()), 6),
         "classes": entries,
         "settings": {
             **of_all,

@@ -16,7 +16,7 @@ from PIL import Image
 
 from dpseg.arrays import FloatArray, ImageArray, LabelArray
 
-#: From winner, its score and the best rival's score to labels; all of one strip, h w.
+#: From winner, its score and the best distractor's score to labels; all of one strip, h w.
 Decide = Callable[[LabelArray, FloatArray, FloatArray], LabelArray]
 
 #: Pixels that one strip of rows holds; a few such arrays fit a processor's cache.
@@ -164,7 +164,7 @@ def merge_labels(
         scores: for each view the scores of K classes in [0, 1], K h w.
         views: as `plan_views` made them.
         photo_hw: size of the photo.
-        kept: only the first `kept` of the K classes may win; the others are rivals, whose best
+        kept: only the first `kept` of the K classes may win; the others are distractors, whose best
             score `decide` gets to see.
         decide: last word on the labels of a strip; None keeps the winners.
         rules: says the share of the global view.
@@ -180,15 +180,15 @@ def merge_labels(
         rows = (top, min(top + step, height))
         weights = view_weights(views, photo_hw, rows, rules)
         winner = np.full((rows[1] - top, width), candidates[0], np.int32)
-        best, rival = np.full((2, *winner.shape), -np.inf, np.float32)
+        best, distractor = np.full((2, *winner.shape), -np.inf, np.float32)
         for k in candidates:
             blended = _blend([view_scores[k] for view_scores in scores], views, weights, rows)
             if k < kept:
                 np.copyto(winner, k, where=blended > best)
                 np.maximum(best, blended, out=best)
             else:
-                np.maximum(rival, blended, out=rival)
-        labels[rows[0] : rows[1]] = winner if decide is None else decide(winner, best, rival)
+                np.maximum(distractor, blended, out=distractor)
+        labels[rows[0] : rows[1]] = winner if decide is None else decide(winner, best, distractor)
     return labels
 
 

@@ -1,10 +1,10 @@
 """Pixels that belong to none of the given names.
 
 People rarely name everything in a photo. Common things and stuff that were not named compete as
-*rivals*: the few that win somewhere on the plain cost volume get prompts like any class and go
+*distractors*: the few that win somewhere on the plain cost volume get prompts like any class and go
 through the decoder; where one of them clearly beats every given name, or where no given name is
-sure enough, the pixel stays unlabelled. A rival that means (nearly) the same as a given name, or a
-kind of it, is left out first.
+sure enough, the pixel stays unlabelled. A distractor that means (nearly) the same as a given name,
+or a kind of it, is left out first.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from math import sqrt
 import numpy as np
 
 from dpseg.arrays import FloatArray, LabelArray
-from dpseg.engines.protocol import Runtime
+from dpseg.engines.protocol import Engine
 from dpseg.inference.class_prior import PRESENT
-from dpseg.inference.hypernyms import common_things, stem
+from dpseg.inference.hypernyms import hypernyms_of, stem
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import ClassEntry, Vocabulary, fold
 
 #: Common things and stuff, under words that mean any of them: a given name that is one of these
 #: words takes its whole group out of the competition.
-RIVALS: dict[str, str] = {
+DISTRACTORS: dict[str, str] = {
     "person|people|human|man|woman|child|kid|boy|girl|baby|adult|crowd|pedestrian|passenger|rider"
     "|driver|player|worker|face|head|body|skin|clothes|clothing|dress|shirt": "person",
     "animal|wildlife|pet|mammal|creature|livestock|cattle|predator": (
@@ -85,10 +85,12 @@ class UnlabelledRules:
     """How readily pixels are left unlabelled; the defaults are calibrated on training data.
 
     Attributes:
-        near: a rival whose text lies at least this near to a given name, as cosine, is left out.
-        limit: at most this many rivals join the decoder.
-        least_share: a rival joins if it wins this share of the places of the plain cost volume.
-        margin: a rival beats a given name where its score is higher by more than this.
+        near: a distractor whose text lies at least this near to a given name, as cosine, is left
+            out.
+        limit: at most this many distractors join the decoder.
+        least_share: a distractor joins if it wins this share of the positions of the plain cost
+            volume.
+        margin: a distractor beats a given name where its score is higher by more than this.
         threshold: a given name needs this score; None for the model's own, which grows with the
             list of names.
     """
@@ -122,20 +124,20 @@ class UnlabelledRules:
 DEFAULT_UNLABELLED = UnlabelledRules()
 
 
-def rival_names() -> list[str]:
-    """List all rivals, each once."""
-    names = (name for group in RIVALS.values() for name in group.split("|"))
+def distractor_names() -> list[str]:
+    """List all distractors, each once."""
+    names = (name for group in DISTRACTORS.values() for name in group.split("|"))
     return list(dict.fromkeys(names))
 
 
-def unrelated_rivals(entries: Sequence[ClassEntry]) -> list[str]:
-    """Leave out the rivals that by their words mean a given class or a kind of it.
+def unrelated_distractors(entries: Sequence[ClassEntry]) -> list[str]:
+    """Leave out the distractors that by their words mean a given class or a kind of it.
 
     Args:
         entries: the given classes.
 
     Returns:
-        The names of the rivals that stay.
+        The names of the distractors that stay.
     """
     spoken = [
         word
@@ -143,67 +145,69 @@ def unrelated_rivals(entries: Sequence[ClassEntry]) -> list[str]:
         for word in (*entry.words, *([entry.parent] if entry.parent else []))
     ]
     spoken_heads = [fold(word).split()[-1] for word in spoken]
-    covered = {thing for word in (*spoken, *spoken_heads) for thing in common_things(word)}
+    covered = {thing for word in (*spoken, *spoken_heads) for thing in hypernyms_of(word)}
     words = [stem(word) for word in spoken]
     given = {*words, *(word.split()[-1] for word in words)}
-    for group_words, group in RIVALS.items():
+    for group_words, group in DISTRACTORS.items():
         if given & {stem(word) for word in group_words.split("|")}:
             covered.update(group.split("|"))
     return [
         name
-        for name in rival_names()
+        for name in distractor_names()
         if name not in covered and not any(_share_a_head(stem(name), word) for word in words)
     ]
 
 
-_unrelated_rivals = lru_cache(maxsize=64)(unrelated_rivals)  # photo after photo asks the same
+_unrelated_distractors = lru_cache(maxsize=64)(
+    unrelated_distractors
+)  # photo after photo asks the same
 
 
-def pick_rivals(
+def pick_distractors(
     image_embedding: FloatArray,
     given: FloatArray,
-    rivals: FloatArray,
+    distractors: FloatArray,
     rules: UnlabelledRules = DEFAULT_UNLABELLED,
 ) -> list[int]:
-    """Find the rivals that win somewhere on the plain cost volume.
+    """Find the distractors that win somewhere on the plain cost volume.
 
     Args:
         image_embedding: of the global view, D h w.
         given: text embedding of each given class, unit vectors, K D.
-        rivals: text embedding of each rival, unit vectors, N D.
-        rules: says how near to a given class a rival may be, and how many join.
+        distractors: text embedding of each distractor, unit vectors, N D.
+        rules: says how near to a given class a distractor may be, and how many join.
 
     Returns:
-        Indices of rivals, the one that wins most places first.
+        Indices of distractors, the one that wins most positions first.
     """
-    far = np.flatnonzero((rivals @ given.T).max(axis=1) < rules.near)
-    places = unit(image_embedding.reshape(len(image_embedding), -1).T)  # (h w) D
-    winner = (places @ np.concatenate([given, rivals[far]]).T).argmax(axis=1)
+    far = np.flatnonzero((distractors @ given.T).max(axis=1) < rules.near)
+    positions = l2_normalize(image_embedding.reshape(len(image_embedding), -1).T)  # (h w) D
+    winner = (positions @ np.concatenate([given, distractors[far]]).T).argmax(axis=1)
     wins = np.bincount(winner, minlength=len(given) + len(far))[len(given) :]
     order = np.argsort(-wins, kind="stable")[: rules.limit]
-    least = max(1.0, rules.least_share * len(places))
+    least = max(1.0, rules.least_share * len(positions))
     return [int(far[index]) for index in order if wins[index] >= least]
 
 
-class Unnamed:
-    """The rivals of one model, embedded once.
+class Distractors:
+    """The distractors of one model, embedded once.
 
     Args:
-        runtime: the model.
-        bank: has the text embeddings of most rivals; the others are encoded at first use.
+        engine: the model.
+        bank: has the text embeddings of most distractors; the others are encoded at first use.
         cache: where encoded text is kept.
-        rules: which rivals join.
+        rules: which distractors join.
     """
 
     def __init__(
         self,
-        runtime: Runtime,
+        engine: Engine,
         bank: PromptBank | None,
         *,
         cache: PromptCache | None,
         rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
-        self._runtime = runtime
+        self._runtime = engine
         self._bank = bank
         self._cache = cache
         self._rules = rules
@@ -211,7 +215,7 @@ class Unnamed:
     def in_photo(
         self, vocabulary: Vocabulary, text_embedding: FloatArray, image_embedding: FloatArray
     ) -> list[str]:
-        """Choose the rivals of some classes in one photo.
+        """Choose the distractors of some classes in one photo.
 
         Args:
             vocabulary: the given classes.
@@ -221,18 +225,18 @@ class Unnamed:
         Returns:
             Names that are not in the vocabulary, at most as many as the rules allow.
         """
-        names = _unrelated_rivals(tuple(vocabulary))
+        names = _unrelated_distractors(tuple(vocabulary))
         if not names:
             return []
         vectors = np.stack([self._vectors[name] for name in names])
-        picked = pick_rivals(image_embedding, text_embedding, vectors, self._rules)
+        picked = pick_distractors(image_embedding, text_embedding, vectors, self._rules)
         return [names[index] for index in picked]
 
     @cached_property
     def _vectors(self) -> dict[str, FloatArray]:
         vectors: dict[str, FloatArray] = {}
         missing = []
-        for entry in map(ClassEntry, rival_names()):
+        for entry in map(ClassEntry, distractor_names()):
             row = self._bank.find(entry) if self._bank else None
             if self._bank is None or row is None:
                 missing.append(entry)
@@ -240,30 +244,30 @@ class Unnamed:
                 vectors[entry.name] = self._bank.text_embedding[row]
         if missing:
             text_embedding, _, _ = encode_classes(self._runtime, Vocabulary(missing), self._cache)
-            made = unit(text_embedding.mean(axis=1))
+            made = l2_normalize(text_embedding.mean(axis=1))
             vectors.update((entry.name, row) for entry, row in zip(missing, made, strict=True))
         return vectors
 
 
 def leave_unlabelled(
-    winner: LabelArray, best: FloatArray, rival: FloatArray, *, threshold: float, margin: float
+    winner: LabelArray, best: FloatArray, distractor: FloatArray, *, threshold: float, margin: float
 ) -> LabelArray:
     """Take the label from pixels where no given class convinces.
 
     Args:
         winner: index of the best given class, any shape.
         best: its score.
-        rival: score of the best rival, minus infinity without one.
+        distractor: score of the best distractor, minus infinity without one.
         threshold: a given class needs this score.
-        margin: a rival must be better by more than this.
+        margin: a distractor must be better by more than this.
 
     Returns:
         The labels, -1 where unlabelled.
     """
-    labels: LabelArray = np.where((best < threshold) | (rival > best + margin), -1, winner)
+    labels: LabelArray = np.where((best < threshold) | (distractor > best + margin), -1, winner)
     return labels.astype(np.int32)
 
 
-def _share_a_head(rival: str, word: str) -> bool:
+def _share_a_head(distractor: str, word: str) -> bool:
     """Tell whether two names end in the same word, or one is found whole in the other."""
-    return rival.split()[-1] == word.split()[-1] or f" {rival} " in f" {word} "
+    return distractor.split()[-1] == word.split()[-1] or f" {distractor} " in f" {word} "

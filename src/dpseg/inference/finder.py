@@ -20,7 +20,7 @@ class Finder:
         self._pipeline = pipeline
         self._question = question
         ontology = pipeline.ontology(question)
-        key = pipeline.runtime.info.encoder_key
+        key = pipeline.engine.info.encoder_key
         self._ontology = ontology if tuned is None else tuned.applied(ontology, key)
 
     @property

@@ -2,7 +2,7 @@
 
 The embedded model has met the common things in many photos, and most kinds of them in none. A word
 that it does not know by itself is asked for together with its common name, and is never beaten by
-it as a rival.
+it as a distractor.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from dpseg.prompts.bank import PromptBank
-from dpseg.vocabulary import KINDS_FILE, Vocabulary, fold
+from dpseg.vocabulary import HYPERNYMS_FILE, Vocabulary, fold
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ def stem(word: str) -> str:
     return folded.removesuffix("s").removesuffix("e")
 
 
-def common_things(word: str) -> list[str]:
+def hypernyms_of(word: str) -> list[str]:
     """List the common things that a word may be a kind of, in one sense or another."""
     return _table().any.get(stem(word), [])
 
@@ -49,7 +49,7 @@ def common_name(word: str) -> str | None:
     return next(iter(_table().first.get(stem(word), [])), None)
 
 
-def with_common_names(vocabulary: Vocabulary, bank: PromptBank) -> Vocabulary:
+def with_hypernyms(vocabulary: Vocabulary, bank: PromptBank) -> Vocabulary:
     """Give the classes that a bank does not know the name of their kind as a synonym.
 
     Args:
@@ -75,7 +75,7 @@ def with_common_names(vocabulary: Vocabulary, bank: PromptBank) -> Vocabulary:
 @cache
 def _table() -> _Table:
     table = _Table({}, {})
-    for line in KINDS_FILE.read_text(encoding="utf-8").splitlines():
+    for line in HYPERNYMS_FILE.read_text(encoding="utf-8").splitlines():
         thing, *senses = line.split("\t")
         for words, maps in zip(senses, ((table.first, table.any), (table.any,)), strict=True):
             for word in words.split("|") if words else ():

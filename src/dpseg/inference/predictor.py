@@ -1,4 +1,4 @@
-"""One photo and one question through the model: views, rivals, rounds of refinement, labels.
+"""One photo and one question through the model: views, distractors, rounds of refinement, labels.
 
 `Segmenter` brings photos and questions in order; this module spends the model's passes on them.
 """
@@ -13,7 +13,7 @@ import numpy as np
 
 from dpseg.arrays import FloatArray, ImageArray, LabelArray
 from dpseg.engines.blas_threads import one_blas_thread
-from dpseg.engines.protocol import ImageFeatures, Runtime, VisualEmbedding
+from dpseg.engines.protocol import Engine, ImageFeatures, VisualEmbedding
 from dpseg.explain import Evidence
 from dpseg.imaging.tiling import (
     Decide,
@@ -24,13 +24,13 @@ from dpseg.imaging.tiling import (
     merge_scores,
     plan_views,
 )
-from dpseg.inference.class_prior import absence_prior, scene_prior
-from dpseg.inference.distractors import UnlabelledRules, Unnamed, leave_unlabelled
-from dpseg.inference.hypernyms import with_common_names
+from dpseg.inference.class_prior import class_prior, presence_gate
+from dpseg.inference.distractors import Distractors, UnlabelledRules, leave_unlabelled
+from dpseg.inference.hypernyms import with_hypernyms
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.ontology import PromptKind, PromptOntology
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.ontology import PromptMode, PromptOntology
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.refine import (
     RefineMode,
     found_classes,
@@ -69,7 +69,7 @@ class Question:
     refine: int
     refine_mode: RefineMode
     unlabelled: bool
-    prompts: PromptKind
+    prompts: PromptMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +92,14 @@ class _Scored:
     prior: FloatArray
     by_view: Sequence[FloatArray]
     low: FloatArray
-    places: LabelArray
+    positions: LabelArray
 
 
 class Pipeline:
     """A model with its bank, cache and rules.
 
     Args:
-        runtime: the loaded model.
+        engine: the loaded model.
         bank: visual prompts of many names, or None.
         cache: where prompt embeddings are kept.
         tiling: when and how large photos are cut into tiles.
@@ -108,37 +108,37 @@ class Pipeline:
 
     def __init__(
         self,
-        runtime: Runtime,
+        engine: Engine,
         bank: PromptBank | None,
         *,
         cache: PromptCache,
         tiling: TilingRules,
         unlabelled_rules: UnlabelledRules,
     ) -> None:
-        self.runtime = runtime
+        self.engine = engine
         self.cache = cache
         self._bank = bank
         self._tiling = tiling
         self._rules = unlabelled_rules
-        self._unnamed = Unnamed(runtime, bank, cache=cache, rules=unlabelled_rules)
-        self._rival_prompts: dict[PromptKind, PromptOntology] = {}
+        self._unnamed = Distractors(engine, bank, cache=cache, rules=unlabelled_rules)
+        self._distractor_prompts: dict[PromptMode, PromptOntology] = {}
 
     @one_blas_thread
     def ontology(self, question: Question) -> PromptOntology:
         """Make the prompts of the given classes."""
         vocabulary = question.vocabulary
         if self._bank is not None:
-            vocabulary = with_common_names(vocabulary, self._bank)
+            vocabulary = with_hypernyms(vocabulary, self._bank)
         return self._build(vocabulary, question.prompts, question.examples)
 
     def _build(
         self,
         vocabulary: Vocabulary,
-        kind: PromptKind,
+        kind: PromptMode,
         examples: VisualPromptSource | None = None,
     ) -> PromptOntology:
         return PromptOntology.build(
-            self.runtime,
+            self.engine,
             vocabulary,
             bank=self._bank,
             examples=examples,
@@ -146,18 +146,22 @@ class Pipeline:
             prompts=kind,
         )
 
-    def _with_rivals(self, ontology: PromptOntology, rivals: Sequence[str]) -> PromptOntology:
-        """Put rivals behind the given classes; each rival's prompts are made once."""
-        if not rivals:
+    def _with_distractors(
+        self, ontology: PromptOntology, distractors: Sequence[str]
+    ) -> PromptOntology:
+        """Put distractors behind the given classes; each distractor's prompts are made once."""
+        if not distractors:
             return ontology
-        known = self._rival_prompts.get(ontology.kind)
-        missing = [name for name in rivals if known is None or name not in known.vocabulary.names]
+        known = self._distractor_prompts.get(ontology.kind)
+        missing = [
+            name for name in distractors if known is None or name not in known.vocabulary.names
+        ]
         if missing:
             made = self._build(Vocabulary.of(missing), ontology.kind)
             known = made if known is None else known.joined(made)
-            self._rival_prompts[ontology.kind] = known
+            self._distractor_prompts[ontology.kind] = known
         assert known is not None
-        rows = [known.vocabulary.names.index(name) for name in rivals]
+        rows = [known.vocabulary.names.index(name) for name in distractors]
         return ontology.joined(known.select(rows))
 
     @one_blas_thread
@@ -175,8 +179,8 @@ class Pipeline:
             The result, with the evidence that explains it.
         """
         seen = self._look(photo)
-        rivals = self._rivals(seen, question, ontology)
-        ontology = self._with_rivals(ontology, rivals)
+        distractors = self._distractors(seen, question, ontology)
+        ontology = self._with_distractors(ontology, distractors)
         scored = self._score(seen, question, ontology)
         rounds = 0
         while rounds < question.refine:
@@ -186,7 +190,7 @@ class Pipeline:
             ontology = refined
             scored = self._score(seen, question, ontology, before)
             rounds += 1
-            if is_still(before.places, scored.places):
+            if is_still(before.positions, scored.positions):
                 break
         given = len(question.vocabulary)
         return Segmentation(
@@ -195,17 +199,17 @@ class Pipeline:
             classes=tuple(question.vocabulary.names),
             scores=scored.low[:given],
             settings={
-                "model": self.runtime.info.name,
+                "model": self.engine.info.name,
                 "prompts": question.prompts,
                 "examples": list(question.examples.names),
                 "unlabelled": question.unlabelled,
-                "rivals": rivals,
+                "distractors": distractors,
                 "refine_mode": question.refine_mode if question.refine else None,
                 "refine_rounds": rounds,
                 "views": len(seen.views),
             },
             evidence=Evidence(
-                names=(*question.vocabulary.names, *rivals),
+                names=(*question.vocabulary.names, *distractors),
                 given=given,
                 scores=scored.low,
                 views=tuple(seen.views),
@@ -227,22 +231,22 @@ class Pipeline:
         return partial(leave_unlabelled, threshold=threshold, margin=self._rules.margin)
 
     def _look(self, photo: ImageArray) -> _Seen:
-        info, photo_hw = self.runtime.info, (photo.shape[0], photo.shape[1])
+        info, photo_hw = self.engine.info, (photo.shape[0], photo.shape[1])
         views = plan_views(
             photo_hw, image_size=info.image_size, stride=info.stride, rules=self._tiling
         )
         pictures = list(cut_views(photo, views))
-        features = [self.runtime.encode_image(picture) for picture in pictures]
+        features = [self.engine.encode_image(picture) for picture in pictures]
         return _Seen(photo_hw, views, pictures, features)
 
-    def _rivals(self, seen: _Seen, question: Question, ontology: PromptOntology) -> list[str]:
+    def _distractors(self, seen: _Seen, question: Question, ontology: PromptOntology) -> list[str]:
         """Choose the names that compete with the given ones in this photo."""
         without_pictures = question.prompts == "visual" and self._bank is None
         if not question.unlabelled or without_pictures:
             return []
         return self._unnamed.in_photo(
             question.vocabulary,
-            unit(ontology.text_embedding.mean(axis=1)),
+            l2_normalize(ontology.text_embedding.mean(axis=1)),
             seen.features[0].image_embedding,
         )
 
@@ -255,26 +259,28 @@ class Pipeline:
     ) -> _Scored:
         """Score the views; in a further round, only the classes that were found before."""
         if before is None:
-            logits = [self.runtime.score(one, ontology.arrays) for one in seen.features]
+            logits = [self.engine.score(one, ontology.arrays) for one in seen.features]
             prior = np.zeros((len(logits[0]), 1, 1), np.float32)
             if question.unlabelled:  # a scene's shares would only make small things vanish here
                 given = len(question.vocabulary)
-                in_views = [absence_prior(view[:given]) for view in logits]
+                in_views = [presence_gate(view[:given]) for view in logits]
                 prior[:given] = np.max(in_views, axis=0)  # a tile shows what the whole view misses
             else:
-                prior = scene_prior(logits[0])
+                prior = class_prior(logits[0])
             by_view = [sigmoid(view + prior) for view in logits]
         else:
-            found = found_classes(before.places)
+            found = found_classes(before.positions)
             prompts, prior = ontology.arrays.select(found), before.prior
             by_view = [scores.copy() for scores in before.by_view]
             for scores, one in zip(by_view, seen.features, strict=True):
-                scores[found] = sigmoid(self.runtime.score(one, prompts) + prior[found])
+                scores[found] = sigmoid(self.engine.score(one, prompts) + prior[found])
         low = merge_scores(by_view, seen.views, seen.photo_hw, self._tiling)
-        places: LabelArray = low.argmax(axis=0).astype(np.int32)  # rivals count as classes here
+        positions: LabelArray = low.argmax(axis=0).astype(
+            np.int32
+        )  # distractors count as classes here
         if question.unlabelled:
-            places[low.max(axis=0) < self._needed_score(len(question.vocabulary))] = -1
-        return _Scored(prior, by_view, low, places)
+            positions[low.max(axis=0) < self._needed_score(len(question.vocabulary))] = -1
+        return _Scored(prior, by_view, low, positions)
 
     def _refine(
         self, seen: _Seen, question: Question, ontology: PromptOntology, scored: _Scored
@@ -284,9 +290,9 @@ class Pipeline:
         return refine_prompts(
             ontology,
             seen.pictures[0] if crop else seen.features[0],
-            scored.places,
+            scored.positions,
             scored.low,
-            runtime=self.runtime,
+            engine=self.engine,
             mode=question.refine_mode,
         )
 
@@ -302,4 +308,4 @@ class Pipeline:
         )
 
     def _needed_score(self, names: int) -> float:
-        return self._rules.needed_score(self.runtime.info.score_threshold, names)
+        return self._rules.needed_score(self.engine.info.score_threshold, names)

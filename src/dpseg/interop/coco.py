@@ -15,7 +15,7 @@ import numpy as np
 
 from dpseg.arrays import BoolArray, LabelArray
 from dpseg.errors import DataError
-from dpseg.files import replacing
+from dpseg.files import atomic_write
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult
 from dpseg.segmentation import encode_mask, trace_outlines
@@ -42,7 +42,7 @@ def write_coco(results: Iterable[SavedResult], target: Path, *, masks: Masks = "
     number = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(target) as temporary, temporary.open("w", encoding="utf-8") as file:
+        with atomic_write(target) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write('{"annotations": [')
             for image_id, result in enumerate(results, 1):
                 images.append(_image(image_id, result))

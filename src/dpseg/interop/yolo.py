@@ -15,7 +15,7 @@ import numpy as np
 
 from dpseg.arrays import LabelArray
 from dpseg.errors import DataError
-from dpseg.files import replacing, write_text
+from dpseg.files import atomic_write, write_text
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult
 from dpseg.segmentation import trace_outlines
@@ -49,7 +49,7 @@ def write_yolo(results: Iterable[SavedResult], folder: Path) -> int:
             write_text(folder / "labels" / f"{result.name}.txt", yolo_lines(result))
             if result.photo is not None and result.photo.is_file():
                 copy = folder / "images" / f"{result.name}{result.photo.suffix}"
-                with replacing(copy) as temporary:
+                with atomic_write(copy) as temporary:
                     shutil.copyfile(result.photo, temporary)
         names = "".join(f"  {k}: {json.dumps(name)}\n" for k, name in enumerate(classes or ()))
         text = f"path: .\ntrain: images\nval: images\nnames:\n{names}"

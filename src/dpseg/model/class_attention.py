@@ -1,9 +1,9 @@
-"""Attention between the classes at each place, linear in their number.
+"""Attention between the classes at each position, linear in their number.
 
-Which class a place belongs to depends on which others are asked for. The attention treats classes
-as a set: reordering the vocabulary reorders the result and changes nothing else. All that a class
-learns of the others are sums over them, so a large vocabulary can come a few classes at a time:
-the sums first, then each class's answer.
+Which class a position belongs to depends on which others are asked for. The attention treats
+classes as a set: reordering the vocabulary reorders the result and changes nothing else. All that a
+class learns of the others are sums over them, so a large vocabulary can come a few classes at a
+time: the sums first, then each class's answer.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ClassAttention(nn.Module):
         self.output = nn.Linear(channels, channels) if output else nn.Identity()
 
     def sums(self, parts: Iterable[Tensor], batch: int) -> Tensor:
-        """Gather what the classes at each place say together.
+        """Gather what the classes at each position say together.
 
         Args:
             parts: of the K classes, each (k B) C H W.
@@ -51,7 +51,7 @@ class ClassAttention(nn.Module):
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         projected = F.linear(self._tokens(x), weight[channels:], bias[channels:])
         pairs = torch.unflatten(projected, -1, (2, self.heads, -1))  # (k B) H W 2 heads c
-        key, value = (_by_place(one, batch) for one in pairs.unbind(-3))  # B H W heads k c
+        key, value = (_by_position(one, batch) for one in pairs.unbind(-3))  # B H W heads k c
         return attention_sums(key, value).float()
 
     def forward(self, x: Tensor, sums: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class ClassAttention(nn.Module):
         weight, bias = self.query_key_value.weight, self.query_key_value.bias
         projected = F.linear(self._tokens(x), weight[:channels], bias[:channels])
         query = torch.unflatten(projected, -1, (self.heads, -1))  # (k B) H W heads c
-        mixed = attend(_by_place(query, sums.shape[0]), sums)  # B H W heads k c
+        mixed = attend(_by_position(query, sums.shape[0]), sums)  # B H W heads k c
         attended: Tensor = self.output(mixed.movedim(-2, 0).flatten(0, 1).flatten(-2))
         return x + attended.permute(0, 3, 1, 2)  # (k B) C H W
 
@@ -111,7 +111,7 @@ def attend(query: Tensor, sums: Tensor) -> Tensor:
     return answer[..., :-1] / answer[..., -1:].clamp_min(1e-6)
 
 
-def _by_place(x: Tensor, batch: int) -> Tensor:
+def _by_position(x: Tensor, batch: int) -> Tensor:
     """Bring classes and channels together, (k B) H W heads c to B H W heads k c."""
     return torch.unflatten(x, 0, (-1, batch)).movedim(0, -2)
 

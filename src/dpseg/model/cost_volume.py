@@ -1,10 +1,11 @@
-"""Cost volumes: how much every place of an image resembles every prompt.
+"""Cost volumes: how much every position of an image resembles every prompt.
 
 Text and picture of a class are joined *before* the comparison; the mean of the two lies nearer to
 image embeddings than either (DPSeg, dual-prompt cost volume generation). The other strategies are
 there to be compared with.
 
-Shape letters: B batch, K classes, M templates, D joint dimension, L tokens, C channels, H W places.
+Shape letters: B batch, K classes, M templates, D joint dimension, L tokens, C channels, H W
+positions.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ PromptStrategy = Literal["text", "visual", "average", "concatenate", "average_co
 
 
 def cost_volume(image_embedding: Tensor, prompt_embedding: Tensor) -> Tensor:
-    """Compare every place of an image with every prompt.
+    """Compare every position of an image with every prompt.
 
     Args:
         image_embedding: dense embedding, any scale, B D H W.
@@ -39,7 +40,7 @@ def cost_volume(image_embedding: Tensor, prompt_embedding: Tensor) -> Tensor:
 
 
 def compare(image_embedding: Tensor, vectors: Tensor) -> Tensor:
-    """Take the inner product of every place with every vector, both as they are.
+    """Take the inner product of every position with every vector, both as they are.
 
     Args:
         image_embedding: B D H W.
@@ -57,8 +58,8 @@ def compare(image_embedding: Tensor, vectors: Tensor) -> Tensor:
         )
     batch, _, height, width = image_embedding.shape
     classes, templates, _ = vectors.shape
-    places = image_embedding.flatten(2)  # B D (H W)
-    products = vectors.flatten(0, 1).to(places.dtype) @ places  # B (K M) (H W)
+    positions = image_embedding.flatten(2)  # B D (H W)
+    products = vectors.flatten(0, 1).to(positions.dtype) @ positions  # B (K M) (H W)
     return products.view(batch, classes, templates, height, width)
 
 
@@ -101,7 +102,7 @@ def joint_cost_volume(
 def token_cost_volume(
     image_embedding: Tensor, tokens: Tensor, token_mask: Tensor, temperature: float
 ) -> Tensor:
-    """Compare every place with each class's tokens, and keep a soft maximum over them.
+    """Compare every position with each class's tokens, and keep a soft maximum over them.
 
     Args:
         image_embedding: B D H W.

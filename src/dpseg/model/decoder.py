@@ -3,7 +3,7 @@
 Costs come in at the image embedding's stride. Each stage spreads them over space, lets the classes
 compete, and is guided by the image features and the visual cost volume of a shallower level.
 Auxiliary heads before the stages tell which classes can be dropped. Classes meet in the class
-attention's sums and in what each place rejects; all else is done for a few of them at a time.
+attention's sums and in what each position rejects; all else is done for a few of them at a time.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class CostVolumeGuidedDecoder(nn.Module):
         image_features: Mapping[int, Tensor],
         guide: Guide,
         keep: int | None = None,
-        classes_at_once: int | None = None,
+        class_chunk: int | None = None,
     ) -> DecoderOutput:
         """Decode cost volumes.
 
@@ -116,8 +116,8 @@ class CostVolumeGuidedDecoder(nn.Module):
             coarse_logits: what the cost volume alone says, B K h w.
             image_features: level j to E_j, B C_j h_j w_j.
             guide: gives F_v^j or what was made of it.
-            keep: classes that each place keeps alive at every head; None rejects none.
-            classes_at_once: bounds memory, and changes nothing else; None takes all.
+            keep: classes that each position keeps alive at every head; None rejects none.
+            class_chunk: bounds memory, and changes nothing else; None takes all.
 
         Returns:
             Logits at the finest level and of the heads.
@@ -126,17 +126,17 @@ class CostVolumeGuidedDecoder(nn.Module):
         alive = torch.arange(classes, device=cost.device)
         auxiliary: list[Tensor] = []
         rejections: list[tuple[Tensor, Tensor]] = []
-        parts: Iterable[Tensor] = map(self.embed, _split(by_class(cost), classes_at_once, batch))
+        parts: Iterable[Tensor] = map(self.embed, _split(by_class(cost), class_chunk, batch))
         for sizes, stage, head in zip(self.config.stages, self.stages, self.heads, strict=True):
             parts = list(parts)  # (k B) C h w
             logits = self._logits(head, (x.detach() for x in parts), coarse_logits[:, alive])
             auxiliary.append(logits)
             if keep is not None:
                 winners = surviving_classes(logits, keep)
-                parts = _split(_select(parts, winners, batch), classes_at_once, batch)
+                parts = _split(_select(parts, winners, batch), class_chunk, batch)
                 alive = alive[winners]
                 rejections.append((winners, logits))
-            guidance = map(partial(guide, sizes.level), _split(alive, classes_at_once))
+            guidance = map(partial(guide, sizes.level), _split(alive, class_chunk))
             parts = stage(parts, image_features[sizes.level], guidance)
         logits = self._logits(self.predict, parts, coarse_logits[:, alive])
         for winners, head_logits in reversed(rejections):

@@ -58,7 +58,7 @@ class Prompts:
 
 
 @dataclass(frozen=True)
-class Switches:
+class ForwardOptions:
     """What takes part; the ablations of the paper are settings of these.
 
     Attributes:
@@ -67,8 +67,8 @@ class Switches:
         guidance_levels: levels j whose visual cost volumes guide; the others see zeros.
         guidance: `"upsampled"` guides by the enlarged F_c instead of F_v^j.
         decoder: False takes the cost volume's own logits (training-free mode).
-        keep: classes that each place keeps alive in early rejection; None rejects none.
-        classes_at_once: how many classes the decoder works on at a time, which bounds its memory
+        keep: classes that each position keeps alive in early rejection; None rejects none.
+        class_chunk: how many classes the decoder works on at a time, which bounds its memory
             and changes nothing else; None takes all.
     """
 
@@ -78,9 +78,9 @@ class Switches:
     guidance: Guidance = "visual"
     decoder: bool = True
     keep: int | None = 8
-    classes_at_once: int | None = None
+    class_chunk: int | None = None
 
-    def but(self, **changes: object) -> Switches:
+    def replace(self, **changes: object) -> ForwardOptions:
         """Copy with some settings changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
@@ -119,9 +119,9 @@ class DPSeg(nn.Module):
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
         prompts: Prompts,
-        switches: Switches,
+        switches: ForwardOptions,
     ) -> Tensor:
-        """Score every class at every place.
+        """Score every class at every position.
 
         Args:
             image_embedding: E, B D h w.
@@ -139,7 +139,7 @@ class DPSeg(nn.Module):
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
         prompts: Prompts,
-        switches: Switches,
+        switches: ForwardOptions,
     ) -> tuple[Tensor, DecoderOutput | None]:
         """Compute coarse logits, B K h w, and what the decoder makes of them."""
         joint = joint_cost_volume(
@@ -156,11 +156,11 @@ class DPSeg(nn.Module):
         directions = {j: F.normalize(one, dim=1) for j, one in image_features.items()}
         guide = partial(self._visual_cost, joint, directions, prompts, switches)
         return coarse, self.decoder(
-            cost, coarse, image_features, guide, switches.keep, switches.classes_at_once
+            cost, coarse, image_features, guide, switches.keep, switches.class_chunk
         )
 
     def _token_costs(
-        self, image_embedding: Tensor, prompts: Prompts, switches: Switches
+        self, image_embedding: Tensor, prompts: Prompts, switches: ForwardOptions
     ) -> list[Tensor]:
         """Compare with words of the text and parts of the pictures, two of B K 1 h w."""
         masks = [
@@ -182,7 +182,7 @@ class DPSeg(nn.Module):
         joint: Tensor,
         directions: Mapping[int, Tensor],
         prompts: Prompts,
-        switches: Switches,
+        switches: ForwardOptions,
         level: int,
         classes: Tensor,
     ) -> Tensor:

@@ -1,7 +1,7 @@
 """Category early rejection: classes that win nowhere leave the decoder early.
 
 Most of a large vocabulary is not in a photo. A class goes on to the next stage if it is among the
-k best at some place; the others keep the score of the head that rejected them.
+k best at some position; the others keep the score of the head that rejected them.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from torch import Tensor
 
 
 def surviving_classes(logits: Tensor, keep: int) -> Tensor:
-    """Find the classes that are among the best at some place.
+    """Find the classes that are among the best at some position.
 
     Args:
         logits: B K H W.
-        keep: k, how many classes each place may keep alive; at least 1.
+        keep: k, how many classes each position may keep alive; at least 1.
 
     Returns:
         Sorted class indices, all of them where K <= k.

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from dpseg.model.class_attention import ClassAttention
 from dpseg.model.cost_volume import cost_volume
 from dpseg.model.decoder import CostVolumeGuidedDecoder, DecoderConfig, DecoderOutput
-from dpseg.model.dpseg import Prompts, Switches, finest
+from dpseg.model.dpseg import ForwardOptions, Prompts, finest
 from dpseg.model.stage import StageConfig, by_class, match_size, projected_fusion
 
 KERNEL = 9
@@ -53,7 +53,7 @@ class ConvNeXtBlock(nn.Module):
 
 
 class ClassTransformer(nn.Module):
-    """Class attention and an MLP, on pooled places while training.
+    """Class attention and an MLP, on pooled positions while training.
 
     Args:
         channels: C of input and output.
@@ -75,7 +75,7 @@ class ClassTransformer(nn.Module):
         )
 
     def sums(self, parts: Iterable[Tensor], batch: int) -> Tensor:
-        """Gather what the classes at each place say together, as `ClassAttention.sums`."""
+        """Gather what the classes at each position say together, as `ClassAttention.sums`."""
         return self.attention.sums((self._pooled(part) for part in parts), batch)
 
     def forward(self, x: Tensor, sums: Tensor) -> Tensor:
@@ -155,15 +155,15 @@ class SED(nn.Module):
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
         prompts: Prompts,
-        switches: Switches,
+        switches: ForwardOptions,
     ) -> Tensor:
-        """Score every class at every place.
+        """Score every class at every position.
 
         Args:
             image_embedding: E, B D h w.
             image_features: level j to E_j, B C_j h_j w_j.
             prompts: of K classes.
-            switches: `decoder`, `keep` and `classes_at_once` are heeded.
+            switches: `decoder`, `keep` and `class_chunk` are heeded.
 
         Returns:
             Logits, B K H W: at stride 4, or at E's without a decoder.
@@ -175,7 +175,7 @@ class SED(nn.Module):
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
         prompts: Prompts,
-        switches: Switches,
+        switches: ForwardOptions,
     ) -> tuple[Tensor, DecoderOutput | None]:
         """Compute mean cosines, B K h w, and the decoder's logits.
 
@@ -188,7 +188,7 @@ class SED(nn.Module):
         features = {level: one.detach() for level, one in image_features.items()}
         guide = partial(self._enlarged_cost, cost)
         return coarse, self.decoder(
-            cost, coarse, features, guide, switches.keep, switches.classes_at_once
+            cost, coarse, features, guide, switches.keep, switches.class_chunk
         )
 
     def _enlarged_cost(self, cost: Tensor, level: int, classes: Tensor) -> Tensor:

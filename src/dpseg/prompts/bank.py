@@ -18,12 +18,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from dpseg.arrays import FloatArray
-from dpseg.engines.protocol import Runtime, VisualEmbedding
+from dpseg.engines.protocol import Engine, VisualEmbedding
 from dpseg.errors import PromptError
-from dpseg.files import replacing
+from dpseg.files import atomic_write
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.embedding import gather_tokens, match_tokens, spread
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.embedding import fill_templates, gather_tokens, match_tokens
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import SYNONYM_MARK, ClassEntry, Vocabulary, fold
 
@@ -98,15 +98,15 @@ class PromptBank:
             bank = cls(
                 encoder_key=metadata["encoder_key"],
                 names=tuple(json.loads(metadata["names"])),
-                text_embedding=unit(arrays["text_embedding"]),
+                text_embedding=l2_normalize(arrays["text_embedding"]),
                 visual=VisualEmbedding(
-                    class_wise=unit(arrays["class_wise"]),
+                    class_wise=l2_normalize(arrays["class_wise"]),
                     level_wise={
-                        int(name.removeprefix(LEVEL_PREFIX)): unit(rows)
+                        int(name.removeprefix(LEVEL_PREFIX)): l2_normalize(rows)
                         for name, rows in arrays.items()
                         if name.startswith(LEVEL_PREFIX)
                     },
-                    token_wise=unit(arrays["token_wise"]),
+                    token_wise=l2_normalize(arrays["token_wise"]),
                 ),
                 temperature=float(metadata["temperature"]),
             )
@@ -134,7 +134,7 @@ class PromptBank:
             "temperature": repr(self.temperature),
         }
         half = {name: np.ascontiguousarray(rows, np.float16) for name, rows in arrays.items()}
-        with replacing(Path(path)) as temporary:
+        with atomic_write(Path(path)) as temporary:
             temporary.write_bytes(save(half, metadata=metadata))
 
     def check_encoder(self, encoder_key: str | None) -> None:
@@ -191,12 +191,12 @@ class PromptBank:
                 level: _mixture(weights, rows[nearest])
                 for level, rows in self.visual.level_wise.items()
             },
-            token_wise=unit(np.einsum("nq,nqpd->npd", weights, matched)),
+            token_wise=l2_normalize(np.einsum("nq,nqpd->npd", weights, matched)),
         )
 
     def _neighbours(self, text_embedding: FloatArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
         """The rows nearest to each word, nearest first, and their shares, N Q each."""
-        cosine = unit(text_embedding) @ self.text_embedding.T  # N rows
+        cosine = l2_normalize(text_embedding) @ self.text_embedding.T  # N rows
         count = min(NEIGHBOURS, len(self.names))
         nearest = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
         order = np.argsort(-np.take_along_axis(cosine, nearest, axis=1), axis=1, kind="stable")
@@ -219,7 +219,7 @@ class PromptBank:
 
 
 def build_bank(
-    runtime: Runtime,
+    engine: Engine,
     vocabulary: Vocabulary,
     visuals: Mapping[int, VisualEmbedding],
     *,
@@ -229,7 +229,7 @@ def build_bank(
     """Make a bank of what sources of visual prompts gave.
 
     Args:
-        runtime: the model that made the prompts.
+        engine: the model that made the prompts.
         vocabulary: the names, with synonyms.
         visuals: class index to one row a picture; the pictures of a name are averaged. A class
             without pictures does not enter the bank.
@@ -246,16 +246,18 @@ def build_bank(
     if not indices:
         raise PromptError("a prompt bank needs pictures of at least one name")
     entries = [vocabulary[index] for index in indices]
-    text_embedding, _, _ = encode_classes(runtime, Vocabulary(entries), cache)
+    text_embedding, _, _ = encode_classes(engine, Vocabulary(entries), cache)
     pictures = [visuals[index] for index in indices]
     return PromptBank(
-        encoder_key=runtime.info.encoder_key,
+        encoder_key=engine.info.encoder_key,
         names=tuple(SYNONYM_MARK.join(entry.words) for entry in entries),
-        text_embedding=unit(text_embedding.mean(axis=1)),
+        text_embedding=l2_normalize(text_embedding.mean(axis=1)),
         visual=VisualEmbedding(
-            class_wise=np.concatenate([spread(rows.class_wise, 1) for rows in pictures]),
+            class_wise=np.concatenate([fill_templates(rows.class_wise, 1) for rows in pictures]),
             level_wise={
-                level: np.concatenate([spread(rows.level_wise[level], 1) for rows in pictures])
+                level: np.concatenate(
+                    [fill_templates(rows.level_wise[level], 1) for rows in pictures]
+                )
                 for level in pictures[0].level_wise
             },
             token_wise=np.stack([gather_tokens(rows.token_wise) for rows in pictures]),
@@ -266,4 +268,4 @@ def build_bank(
 
 def _mixture(weights: FloatArray, rows: FloatArray) -> FloatArray:
     """Weighted mean of unit vectors, again unit: N Q and N Q C to N C."""
-    return unit(np.einsum("nq,nqc->nc", weights, rows))
+    return l2_normalize(np.einsum("nq,nqc->nc", weights, rows))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dpseg.errors import PromptError, require_extra
-from dpseg.files import replacing, write_text
+from dpseg.files import atomic_write, write_text
 from dpseg.prompts.templates import check_templates, fill
 from dpseg.vocabulary import Vocabulary
 
@@ -193,7 +193,7 @@ def _make(
     flags = output.nsfw_content_detected  # there is a safety checker, so there are flags
     made = []
     for picture, image, unsafe in zip(pictures, output.images, flags, strict=True):
-        with replacing(folder / picture.file) as temporary:
+        with atomic_write(folder / picture.file) as temporary:
             image.save(temporary)
         done = replace(picture, sha256=_digest(folder / picture.file), unsafe=bool(unsafe))
         with (folder / MANIFEST).open("a", encoding="utf-8") as manifest:

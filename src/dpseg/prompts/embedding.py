@@ -10,7 +10,7 @@ import numpy.typing as npt
 from dpseg.arrays import FloatArray
 from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import ShapeError
-from dpseg.prompts.pooling import cluster_places, unit
+from dpseg.prompts.pooling import cluster_positions, l2_normalize
 
 
 def take_rows(embedding: VisualEmbedding, rows: Sequence[int]) -> VisualEmbedding:
@@ -59,7 +59,7 @@ def shape_of(embedding: VisualEmbedding) -> tuple[int, int, dict[int, int]]:
     return dimension, tokens, {j: rows.shape[1] for j, rows in embedding.level_wise.items()}
 
 
-def spread(rows: FloatArray, templates: int) -> FloatArray:
+def fill_templates(rows: FloatArray, templates: int) -> FloatArray:
     """Spread the vectors of n pictures over the template slots, round-robin.
 
     Fewer pictures than slots repeat; more than slots share one by their mean.
@@ -73,9 +73,9 @@ def spread(rows: FloatArray, templates: int) -> FloatArray:
     """
     count = len(rows)
     if count <= templates:
-        return unit(rows[np.arange(templates) % count])
+        return l2_normalize(rows[np.arange(templates) % count])
     slot = np.arange(count) % templates
-    return unit(np.stack([rows[slot == index].mean(axis=0) for index in range(templates)]))
+    return l2_normalize(np.stack([rows[slot == index].mean(axis=0) for index in range(templates)]))
 
 
 def gather_tokens(token_wise: FloatArray) -> FloatArray:
@@ -89,9 +89,11 @@ def gather_tokens(token_wise: FloatArray) -> FloatArray:
     """
     count, tokens, dimension = token_wise.shape
     if count == 1:
-        return unit(token_wise[0])
-    places = token_wise.reshape(count * tokens, dimension)  # (n P) D
-    return unit(cluster_places(places, np.ones((1, len(places)), np.float32), tokens)[0])
+        return l2_normalize(token_wise[0])
+    positions = token_wise.reshape(count * tokens, dimension)  # (n P) D
+    return l2_normalize(
+        cluster_positions(positions, np.ones((1, len(positions)), np.float32), tokens)[0]
+    )
 
 
 def match_tokens(anchor: FloatArray, others: FloatArray) -> FloatArray:
@@ -111,4 +113,4 @@ def match_tokens(anchor: FloatArray, others: FloatArray) -> FloatArray:
 
 def blend(old: FloatArray, new: FloatArray, weight: float) -> FloatArray:
     """Mix unit vectors: (1 - weight) of the old ones, weight of the new ones, again unit."""
-    return unit((1 - weight) * old + weight * new)
+    return l2_normalize((1 - weight) * old + weight * new)

@@ -1,8 +1,8 @@
 """Finding the object in an example picture that comes without a mask.
 
 The model looks itself: its cost volume for the class's name against a few distractors, where a
-surer place counts more. If that finds nothing, the thing is taken to be where people put things in
-a photo, in the middle.
+surer position counts more. If that finds nothing, the thing is taken to be where people put things
+in a photo, in the middle.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from __future__ import annotations
 import numpy as np
 
 from dpseg.arrays import FloatArray, ImageArray
-from dpseg.engines.protocol import Runtime
+from dpseg.engines.protocol import Engine
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import ClassEntry, Vocabulary
@@ -22,18 +22,18 @@ DISTRACTORS = (
     "water|sea", "building|house", "person|people", "table", "curtain|cloth", "sand", "snow",
 )  # fmt: skip
 TOO_NEAR = 0.8  # a distractor at least this like the class (cosine) is left out
-FOUND_SHARE = 0.01  # an object on a smaller share of the places was not found
-SURE = 0.9  # places with a lead above this quantile belong to the object wholly
+FOUND_SHARE = 0.01  # an object on a smaller share of the positions was not found
+SURE = 0.9  # positions with a lead above this quantile belong to the object wholly
 PRIOR_WIDTH = 0.3  # of the centre prior, as a share of each side
 
 
-def find_object(
-    runtime: Runtime, image: ImageArray, entry: ClassEntry, cache: PromptCache | None = None
+def localize_object(
+    engine: Engine, image: ImageArray, entry: ClassEntry, cache: PromptCache | None = None
 ) -> FloatArray:
     """Find where in an example picture the thing is that it is an example of.
 
     Args:
-        runtime: the model that looks.
+        engine: the model that looks.
         image: H W 3.
         entry: the class.
         cache: for the text prompts.
@@ -41,15 +41,19 @@ def find_object(
     Returns:
         Soft mask on the grid of the image embedding, h w.
     """
-    text_embedding, _, _ = encode_classes(runtime, Vocabulary.of([entry]), cache)
-    others, _, _ = encode_classes(runtime, Vocabulary.of(DISTRACTORS), cache)
-    word = unit(text_embedding.mean(axis=1))[0]  # D
-    rivals = unit(others.mean(axis=1))  # R D
-    rivals = rivals[rivals @ word < TOO_NEAR]
-    features = runtime.encode_image(fit_picture(image, runtime.info))
-    places = unit(features.image_embedding, axis=0)  # D h w
-    cost = np.tensordot(word, places, axes=1)  # h w
-    against = np.tensordot(rivals, places, axes=1).max(axis=0) if len(rivals) else cost.mean()
+    text_embedding, _, _ = encode_classes(engine, Vocabulary.of([entry]), cache)
+    others, _, _ = encode_classes(engine, Vocabulary.of(DISTRACTORS), cache)
+    word = l2_normalize(text_embedding.mean(axis=1))[0]  # D
+    distractors = l2_normalize(others.mean(axis=1))  # R D
+    distractors = distractors[distractors @ word < TOO_NEAR]
+    features = engine.encode_image(fit_picture(image, engine.info))
+    positions = l2_normalize(features.image_embedding, axis=0)  # D h w
+    cost = np.tensordot(word, positions, axes=1)  # h w
+    against = (
+        np.tensordot(distractors, positions, axes=1).max(axis=0)
+        if len(distractors)
+        else cost.mean()
+    )
     lead: FloatArray = np.clip(cost - against, 0, None)
     if (lead > 0).mean() < FOUND_SHARE:
         return centre_prior((cost.shape[0], cost.shape[1]))

@@ -1,7 +1,7 @@
 """The prompt ontology: a vocabulary with all its prompts, text and visual, ready for a model.
 
 Class-wise, level-wise and token-wise prompts of K classes, and for each visual prompt where it
-came from. It does not change; replacing a prompt gives a new ontology.
+came from. It does not change; atomic_write a prompt gives a new ontology.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from dpseg.arrays import BoolArray, FloatArray
-from dpseg.engines.protocol import PromptArrays, Runtime, VisualEmbedding
+from dpseg.engines.protocol import Engine, PromptArrays, VisualEmbedding
 from dpseg.errors import PromptError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike
 from dpseg.prompts.pooling import pool_regions
 from dpseg.prompts.tables import VisualTables
-from dpseg.prompts.text import encode_classes, lengthened
+from dpseg.prompts.text import encode_classes, pad_tokens
 from dpseg.prompts.visual import BankSource, ExemplarSource, VisualPromptSource
 from dpseg.vocabulary import Vocabulary
 
-PromptKind: TypeAlias = Literal["dual", "text", "visual"]
+PromptMode: TypeAlias = Literal["dual", "text", "visual"]
 Origin: TypeAlias = Literal["example", "bank exact", "bank retrieved", "refined", "tuned"]
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]] | VisualPromptSource"
 
@@ -45,7 +45,7 @@ class PromptOntology:
     """
 
     vocabulary: Vocabulary
-    kind: PromptKind
+    kind: PromptMode
     text_embedding: FloatArray
     text_tokens: FloatArray
     text_token_mask: BoolArray
@@ -55,20 +55,20 @@ class PromptOntology:
     @classmethod
     def build(
         cls,
-        runtime: Runtime,
+        engine: Engine,
         vocabulary: Vocabulary,
         *,
         bank: PromptBank | None = None,
         examples: Examples | None = None,
         cache: PromptCache | None = None,
-        prompts: PromptKind = "dual",
+        prompts: PromptMode = "dual",
     ) -> PromptOntology:
         """Make all prompts of a vocabulary.
 
         Example pictures outrank the bank.
 
         Args:
-            runtime: the model that is to use the prompts.
+            engine: the model that is to use the prompts.
             vocabulary: the classes.
             bank: visual prompts for any word; must come from the same encoder.
             examples: pictures by class name, or any source of visual prompts.
@@ -82,19 +82,19 @@ class PromptOntology:
             PromptError: an example, or the bank, cannot be used; or a class lacks its visual
                 prompt.
         """
-        text_embedding, text_tokens, text_token_mask = encode_classes(runtime, vocabulary, cache)
+        text_embedding, text_tokens, text_token_mask = encode_classes(engine, vocabulary, cache)
         classes, templates, _ = text_embedding.shape
         origins: list[Origin | None] = [None] * classes
         visual: VisualTables | None = None
         if bank is not None:
-            bank.check_encoder(runtime.info.encoder_key)
+            bank.check_encoder(engine.info.encoder_key)
             rows = BankSource(bank, text_embedding).rows_for(vocabulary)
             visual = VisualTables.of_rows(rows, templates)
             exact = [bank.find(entry) is not None for entry in vocabulary]
             origins = ["bank exact" if known else "bank retrieved" for known in exact]
         if examples is not None:
             if isinstance(examples, Mapping):
-                examples = ExemplarSource(runtime, examples, cache)
+                examples = ExemplarSource(engine, examples, cache)
             shown = examples.prompts_for(vocabulary)
             if shown:
                 found = VisualTables.of_pictures(list(shown.values()), templates)
@@ -105,7 +105,7 @@ class PromptOntology:
             for index in shown:
                 origins[index] = "example"
         if visual is None:
-            visual = VisualTables.empty(classes, templates, _blank_prompt(runtime))
+            visual = VisualTables.empty(classes, templates, _blank_prompt(engine))
         dual = cls(
             vocabulary=vocabulary,
             kind="dual",
@@ -117,7 +117,7 @@ class PromptOntology:
         )
         return dual.seen_as(prompts)
 
-    def seen_as(self, kind: PromptKind) -> PromptOntology:
+    def seen_as(self, kind: PromptMode) -> PromptOntology:
         """Let the model see both sides of the prompts, or one.
 
         Args:
@@ -183,8 +183,8 @@ class PromptOntology:
             ShapeError: the prompts come from another model.
         """
         length = max(self.text_tokens.shape[1], other.text_tokens.shape[1])
-        text_tokens = [lengthened(part.text_tokens, length) for part in (self, other)]
-        text_token_masks = [lengthened(part.text_token_mask, length) for part in (self, other)]
+        text_tokens = [pad_tokens(part.text_tokens, length) for part in (self, other)]
+        text_token_masks = [pad_tokens(part.text_token_mask, length) for part in (self, other)]
         return PromptOntology(
             vocabulary=Vocabulary([*self.vocabulary, *other.vocabulary]),
             kind=self.kind,
@@ -254,8 +254,8 @@ class PromptOntology:
         return replace(self, visual=visual, origins=tuple(origins))
 
 
-def _blank_prompt(runtime: Runtime) -> VisualEmbedding:
+def _blank_prompt(engine: Engine) -> VisualEmbedding:
     """A prompt of an empty picture, for the shapes of a model that no other prompt tells."""
-    side = 2 * runtime.info.stride
-    features = runtime.encode_prompt(np.zeros((side, side, 3), np.uint8))
+    side = 2 * engine.info.stride
+    features = engine.encode_prompt(np.zeros((side, side, 3), np.uint8))
     return pool_regions(features, np.ones((1, 1, 1), np.float32))

@@ -1,7 +1,7 @@
 """From a picture's features and the masks of objects in it to visual prompts.
 
-One mask gives one class-wise vector (mean over the object's places), one vector a guidance
-level, and a few token-wise vectors (cluster centres of the object's own places). All masks of a
+One mask gives one class-wise vector (mean over the object's positions), one vector a guidance
+level, and a few token-wise vectors (cluster centres of the object's own positions). All masks of a
 picture are pooled at once, by matrix products; refinement runs this between two decoder passes.
 """
 
@@ -16,10 +16,10 @@ from dpseg.errors import PromptError, ShapeError
 from dpseg.imaging.resize import resize_area
 
 KMEANS_ROUNDS = 4
-SUPPORT_SHARE = 0.5  # a token starts from a place at least this share as covered as the best one
+SUPPORT_SHARE = 0.5  # a token starts from a position at least this share as covered as the best one
 
 
-def unit(vectors: npt.ArrayLike, axis: int = -1) -> FloatArray:
+def l2_normalize(vectors: npt.ArrayLike, axis: int = -1) -> FloatArray:
     """Scale vectors to length 1; a zero vector stays zero.
 
     Args:
@@ -38,7 +38,8 @@ def unit(vectors: npt.ArrayLike, axis: int = -1) -> FloatArray:
 def pool_regions(features: ImageFeatures, masks: FloatArray, tokens: int = 4) -> VisualEmbedding:
     """Pool one picture's features over each of N regions.
 
-    A mask is resized by area, so that an object smaller than a place still selects that place.
+    A mask is resized by area, so that an object smaller than a position still selects that
+    position.
 
     Args:
         features: of one picture.
@@ -59,18 +60,18 @@ def pool_regions(features: ImageFeatures, masks: FloatArray, tokens: int = 4) ->
         raise PromptError(f"tokens is {tokens}; at least 1 is needed")
     embedding = features.image_embedding
     dimension, height, width = embedding.shape
-    places = unit(embedding.reshape(dimension, height * width).T)  # (h w) D
-    weights = _place_weights(masks, (height, width))  # N (h w)
+    positions = l2_normalize(embedding.reshape(dimension, height * width).T)  # (h w) D
+    weights = _position_weights(masks, (height, width))  # N (h w)
     levels = {}
     for level, level_features in features.image_features.items():
         channels, level_h, level_w = level_features.shape
-        level_weights = _place_weights(masks, (level_h, level_w))  # N (h_j w_j)
-        level_places = level_features.reshape(channels, level_h * level_w)  # C_j (h_j w_j)
-        levels[level] = unit(level_weights @ level_places.T)
+        level_weights = _position_weights(masks, (level_h, level_w))  # N (h_j w_j)
+        level_positions = level_features.reshape(channels, level_h * level_w)  # C_j (h_j w_j)
+        levels[level] = l2_normalize(level_weights @ level_positions.T)
     return VisualEmbedding(
-        class_wise=unit(weights @ places),
+        class_wise=l2_normalize(weights @ positions),
         level_wise=levels,
-        token_wise=cluster_places(places, weights, tokens),
+        token_wise=cluster_positions(positions, weights, tokens),
     )
 
 
@@ -95,43 +96,43 @@ def check_masks(masks: FloatArray) -> None:
         raise PromptError(f"mask {int(empty[0])} of {len(masks)} is empty; nothing to pool")
 
 
-def cluster_places(places: FloatArray, weights: FloatArray, tokens: int) -> FloatArray:
+def cluster_positions(positions: FloatArray, weights: FloatArray, tokens: int) -> FloatArray:
     """Find cluster centres among weighted unit vectors, for N weightings at once.
 
-    Spherical k-means. It starts from the place most like the mean, then again and again from the
-    place least like the ones it has: no randomness. Fewer places than tokens repeats some.
+    Spherical k-means. It starts from the position most like the mean, then again and again from the
+    position least like the ones it has: no randomness. Fewer positions than tokens repeats some.
 
     Args:
-        places: unit vectors, S D.
-        weights: weight of each place in each of N regions, each row with a positive sum, N S.
+        positions: unit vectors, S D.
+        weights: weight of each position in each of N regions, each row with a positive sum, N S.
         tokens: P.
 
     Returns:
         Unit vectors, N P D.
     """
-    regions, (count, dimension) = len(weights), places.shape
+    regions, (count, dimension) = len(weights), positions.shape
     supported = weights >= SUPPORT_SHARE * weights.max(axis=1, keepdims=True)  # N S
-    likeness = np.where(supported, unit(weights @ places) @ places.T, -np.inf)  # N S
+    likeness = np.where(supported, l2_normalize(weights @ positions) @ positions.T, -np.inf)  # N S
     start = likeness.argmax(axis=1)  # N
     centres = np.empty((regions, tokens, dimension), np.float32)
     nearest = np.full(weights.shape, -np.inf, np.float32)  # likeness to the nearest centre, N S
     for token in range(tokens):
-        centres[:, token] = places[start]
-        np.maximum(nearest, centres[:, token] @ places.T, out=nearest)
+        centres[:, token] = positions[start]
+        np.maximum(nearest, centres[:, token] @ positions.T, out=nearest)
         start = np.where(supported, nearest, np.inf).argmin(axis=1)
     for _ in range(KMEANS_ROUNDS if tokens > 1 else 1):
-        similarity = centres.reshape(-1, dimension) @ places.T  # (N P) S
+        similarity = centres.reshape(-1, dimension) @ positions.T  # (N P) S
         owner = similarity.reshape(regions, tokens, count).argmax(axis=1)  # N S
         owned = owner[:, None, :] == np.arange(tokens)[None, :, None]  # N P S
         mass = owned * weights[:, None, :]
-        sums = mass.reshape(regions * tokens, count) @ places  # (N P) D
+        sums = mass.reshape(regions * tokens, count) @ positions  # (N P) D
         found = mass.sum(axis=2) > 0  # N P; an empty cluster keeps its old centre
-        centres = np.where(found[..., None], unit(sums).reshape(centres.shape), centres)
+        centres = np.where(found[..., None], l2_normalize(sums).reshape(centres.shape), centres)
     return centres
 
 
-def _place_weights(masks: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
-    """Share of each place that each mask covers, rows summing to 1, N (h w)."""
+def _position_weights(masks: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
+    """Share of each position that each mask covers, rows summing to 1, N (h w)."""
     weights = resize_area(masks, size_hw).reshape(len(masks), size_hw[0] * size_hw[1])
     total = weights.sum(axis=1, keepdims=True)
     out: FloatArray = weights / np.maximum(total, np.finfo(np.float32).tiny)

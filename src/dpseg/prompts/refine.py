@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from dpseg.arrays import FloatArray, ImageArray, IntArray
-from dpseg.engines.protocol import ImageFeatures, Runtime, VisualEmbedding
+from dpseg.engines.protocol import Engine, ImageFeatures, VisualEmbedding
 from dpseg.errors import PromptError, ShapeError
 from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.ontology import PromptOntology
@@ -23,7 +23,7 @@ from dpseg.prompts.regions import encode_region
 
 RefineMode: TypeAlias = Literal["pool", "crop"]
 
-STILL = 0.005  # rounds stop when a smaller share of the places changes its class
+STILL = 0.005  # rounds stop when a smaller share of the positions changes its class
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def refine_prompts(
     labels: IntArray,
     scores: FloatArray,
     *,
-    runtime: Runtime,
+    engine: Engine,
     mode: RefineMode = "pool",
     alpha: float = RefineSettings.alpha,
     min_area: float = RefineSettings.min_area,
@@ -74,9 +74,9 @@ def refine_prompts(
     Args:
         ontology: the prompts that found them.
         picture: its features (`pool`) or its pixels H W 3 (`crop`; also fine for `pool`).
-        labels: class index at each place, negative where unlabelled, h w.
-        scores: of each class at each place, in [0, 1], K h w.
-        runtime: the model.
+        labels: class index at each position, negative where unlabelled, h w.
+        scores: of each class at each position, in [0, 1], K h w.
+        engine: the model.
         mode: where the new prompt comes from.
         alpha: share of the found prompt in the new one.
         min_area: smallest region that counts, as a share of the picture.
@@ -102,12 +102,12 @@ def refine_prompts(
     classes, masks = sure_regions(labels, scores, min_area=min_area, min_score=min_score)
     if not classes:
         return ontology
-    found = _encode_regions(runtime, picture, masks, mode)
+    found = _encode_regions(engine, picture, masks, mode)
     return ontology.replace_rows(classes, found, alpha)
 
 
 def refine_rounds(
-    runtime: Runtime,
+    engine: Engine,
     features: ImageFeatures,
     ontology: PromptOntology,
     *,
@@ -121,7 +121,7 @@ def refine_rounds(
     """Score a picture, refine, score again, until the limit or until little changes.
 
     Args:
-        runtime: the model.
+        engine: the model.
         features: of the picture, from `encode_image`.
         ontology: the first prompts.
         rounds: refinement rounds at most; 0 only scores.
@@ -139,13 +139,13 @@ def refine_rounds(
         raise PromptError("refinement mode 'crop' needs the picture's pixels; give image")
     picture = image if mode == "crop" and image is not None else features
     if logits is None:
-        logits = runtime.score(features, ontology.arrays)
+        logits = engine.score(features, ontology.arrays)
     prior = np.zeros((len(logits), 1, 1), np.float32) if prior is None else prior
     logits = logits + prior
     labels = logits.argmax(axis=0)
     for done in range(rounds):
         refined = refine_prompts(
-            ontology, picture, labels, sigmoid(logits), runtime=runtime, mode=mode,
+            ontology, picture, labels, sigmoid(logits), engine=engine, mode=mode,
             alpha=settings.alpha, min_area=settings.min_area, min_score=settings.min_score,
         )  # fmt: skip
         if refined is ontology:
@@ -153,7 +153,7 @@ def refine_rounds(
         before, ontology = labels, refined
         found = found_classes(labels)
         logits = logits.copy()
-        logits[found] = runtime.score(features, ontology.arrays.select(found)) + prior[found]
+        logits[found] = engine.score(features, ontology.arrays.select(found)) + prior[found]
         labels = logits.argmax(axis=0)
         if is_still(before, labels):
             return Refined(logits, ontology, done + 1)
@@ -166,13 +166,13 @@ def sure_regions(
     """Find the regions that are large and sure enough to become prompts.
 
     Args:
-        labels: class index at each place, negative where unlabelled, h w.
-        scores: of each class at each place, in [0, 1], K h w.
+        labels: class index at each position, negative where unlabelled, h w.
+        scores: of each class at each position, in [0, 1], K h w.
         min_area: smallest region that counts, as a share of the picture.
         min_score: lowest mean score of a region that counts.
 
     Returns:
-        N classes, and how much each place belongs to each one's region, in [0, 1], N h w.
+        N classes, and how much each position belongs to each one's region, in [0, 1], N h w.
     """
     flat = labels.ravel()
     labelled = np.flatnonzero(flat >= 0)
@@ -186,12 +186,12 @@ def sure_regions(
 
 
 def found_classes(labels: IntArray) -> list[int]:
-    """List the classes that have a place, in order."""
+    """List the classes that have a position, in order."""
     return [int(index) for index in np.unique(labels) if index >= 0]
 
 
 def is_still(before: IntArray, after: IntArray) -> bool:
-    """Tell whether so few places changed their class that a further round is not worth it."""
+    """Tell whether so few positions changed their class that a further round is not worth it."""
     return bool((before != after).mean() < STILL)
 
 
@@ -202,12 +202,12 @@ def sigmoid(logits: FloatArray) -> FloatArray:
 
 
 def _encode_regions(
-    runtime: Runtime, picture: ImageFeatures | ImageArray, masks: FloatArray, mode: RefineMode
+    engine: Engine, picture: ImageFeatures | ImageArray, masks: FloatArray, mode: RefineMode
 ) -> VisualEmbedding:
     """One row for each mask."""
     if mode == "crop":
         if isinstance(picture, ImageFeatures):
             raise PromptError("refinement mode 'crop' needs the picture's pixels, not its features")
-        return stack_rows([encode_region(runtime, picture, mask) for mask in masks])
-    features = picture if isinstance(picture, ImageFeatures) else runtime.encode_image(picture)
+        return stack_rows([encode_region(engine, picture, mask) for mask in masks])
+    features = picture if isinstance(picture, ImageFeatures) else engine.encode_image(picture)
     return pool_regions(features, masks)

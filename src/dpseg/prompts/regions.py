@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from dpseg.arrays import FloatArray, ImageArray
-from dpseg.engines.protocol import ModelInfo, Runtime, VisualEmbedding
+from dpseg.engines.protocol import Engine, ModelInfo, VisualEmbedding
 from dpseg.errors import PromptError, ShapeError
 from dpseg.imaging.resize import resize_area
 from dpseg.prompts.embedding import stack_rows
@@ -71,11 +71,11 @@ def crop_region(image: ImageArray, mask: FloatArray) -> tuple[ImageArray, FloatA
     return image[top:bottom, left:right], mask[top:bottom, left:right]
 
 
-def encode_region(runtime: Runtime, image: ImageArray, mask: FloatArray) -> VisualEmbedding:
+def encode_region(engine: Engine, image: ImageArray, mask: FloatArray) -> VisualEmbedding:
     """Make a visual prompt of one region.
 
     Args:
-        runtime: whose prompt encoder to use.
+        engine: whose prompt encoder to use.
         image: H W 3.
         mask: the object, values in [0, 1], over the same frame, h w.
 
@@ -86,12 +86,12 @@ def encode_region(runtime: Runtime, image: ImageArray, mask: FloatArray) -> Visu
         PromptError: the mask is empty.
     """
     part, part_mask = crop_region(image, mask)
-    features = runtime.encode_prompt(fit_picture(part, runtime.info))
+    features = engine.encode_prompt(fit_picture(part, engine.info))
     return pool_regions(features, part_mask[None])
 
 
 def crops_for(
-    runtime: Runtime,
+    engine: Engine,
     samples: Iterable[tuple[ImageArray, npt.NDArray[np.integer]]],
     classes: Iterable[int],
     *,
@@ -101,7 +101,7 @@ def crops_for(
     """Make visual prompts of the first few regions of each class in labelled pictures.
 
     Args:
-        runtime: whose prompt encoder to use.
+        engine: whose prompt encoder to use.
         samples: pictures H W 3 with label maps H W of class indices; read until all is found.
         classes: the classes wanted.
         per_class: pictures a class.
@@ -123,7 +123,7 @@ def crops_for(
             if index not in wanted or mask.mean() < min_area:
                 continue
             found.setdefault(index, []).append(
-                encode_region(runtime, image, mask.astype(np.float32))
+                encode_region(engine, image, mask.astype(np.float32))
             )
             wanted[index] -= 1
             if wanted[index] == 0:

@@ -10,7 +10,7 @@ import numpy as np
 from dpseg.arrays import FloatArray
 from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import ShapeError
-from dpseg.prompts.embedding import blend, gather_tokens, match_tokens, shape_of, spread
+from dpseg.prompts.embedding import blend, fill_templates, gather_tokens, match_tokens, shape_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +72,13 @@ class VisualTables:
             templates: M.
         """
         return cls(
-            embedding=np.stack([spread(visual.class_wise, templates) for visual in visuals]),
+            embedding=np.stack(
+                [fill_templates(visual.class_wise, templates) for visual in visuals]
+            ),
             features={
-                level: np.stack([spread(visual.level_wise[level], templates) for visual in visuals])
+                level: np.stack(
+                    [fill_templates(visual.level_wise[level], templates) for visual in visuals]
+                )
                 for level in visuals[0].level_wise
             },
             tokens=np.stack([gather_tokens(visual.token_wise) for visual in visuals]),

@@ -12,10 +12,10 @@ from typing import TypeVar
 import numpy as np
 
 from dpseg.arrays import BoolArray, FloatArray
-from dpseg.engines.protocol import Runtime
+from dpseg.engines.protocol import Engine
 from dpseg.errors import ShapeError
 from dpseg.prompts.cache import Arrays, CacheKey, PromptCache, hash_text
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.templates import GAP, check_templates, fill
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
@@ -25,12 +25,12 @@ BATCH = 256  # sentences a call of the encoder
 
 
 def encode_classes(
-    runtime: Runtime, vocabulary: Vocabulary, cache: PromptCache | None = None
+    engine: Engine, vocabulary: Vocabulary, cache: PromptCache | None = None
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Make the text prompts of a vocabulary.
 
     Args:
-        runtime: whose text encoder and templates to use.
+        engine: whose text encoder and templates to use.
         vocabulary: K classes.
         cache: where to look first, and where to leave what was encoded.
 
@@ -38,11 +38,11 @@ def encode_classes(
         Class-wise unit vectors K M D, token-wise unit vectors K L D, which tokens are there K L.
     """
     texts = list(dict.fromkeys(text for entry in vocabulary for text in _texts_of(entry)))
-    encoded = dict(zip(texts, encode_texts(runtime, texts, cache), strict=True))
+    encoded = dict(zip(texts, encode_texts(engine, texts, cache), strict=True))
     class_wise, token_lists = [], []
     for entry in vocabulary:
         parts = [encoded[text]["class_wise"] for text in _texts_of(entry)]
-        class_wise.append(unit(np.mean(parts, axis=0)))  # M D
+        class_wise.append(l2_normalize(np.mean(parts, axis=0)))  # M D
         tokens = [encoded[word]["token_wise"] for word in entry.words]
         token_lists.append(np.concatenate(tokens)[:MAX_TOKENS])  # l D
     text_tokens, text_token_mask = _padded(token_lists)
@@ -50,25 +50,25 @@ def encode_classes(
 
 
 def encode_texts(
-    runtime: Runtime, texts: Sequence[str], cache: PromptCache | None = None
+    engine: Engine, texts: Sequence[str], cache: PromptCache | None = None
 ) -> list[Arrays]:
     """Encode words or descriptions, each in every template and alone.
 
     Args:
-        runtime: whose text encoder and templates to use.
+        engine: whose text encoder and templates to use.
         texts: N different texts.
         cache: where to look first, and where to leave what was encoded.
 
     Returns:
         For each text `class_wise` (unit vectors, M D) and `token_wise` (its own tokens, l D).
     """
-    templates = check_templates(runtime.info.templates)
+    templates = check_templates(engine.info.templates)
     found: list[Arrays | None] = [None] * len(texts)
-    keys = [_key(runtime, text, templates) for text in texts]
+    keys = [_key(engine, text, templates) for text in texts]
     if cache is not None:
         found = [cache.load(key) for key in keys]
     missing = [index for index, entry in enumerate(found) if entry is None]
-    fresh = _encode(runtime, [texts[index] for index in missing], templates)
+    fresh = _encode(engine, [texts[index] for index in missing], templates)
     for index, entry in zip(missing, fresh, strict=True):
         found[index] = entry
         if cache is not None:
@@ -80,11 +80,11 @@ def _texts_of(entry: ClassEntry) -> tuple[str, ...]:
     return entry.words if entry.description is None else (*entry.words, entry.description)
 
 
-def _key(runtime: Runtime, text: str, templates: Sequence[str]) -> CacheKey:
-    return CacheKey(runtime.info.encoder_key, hash_text(text), "\n".join(templates))
+def _key(engine: Engine, text: str, templates: Sequence[str]) -> CacheKey:
+    return CacheKey(engine.info.encoder_key, hash_text(text), "\n".join(templates))
 
 
-def _encode(runtime: Runtime, texts: Sequence[str], templates: Sequence[str]) -> list[Arrays]:
+def _encode(engine: Engine, texts: Sequence[str], templates: Sequence[str]) -> list[Arrays]:
     """Encode each text in every template and alone, each different sentence once."""
     wanted = [fill(template, text) for text in texts for template in (*templates, GAP)]
     position = {sentence: index for index, sentence in enumerate(dict.fromkeys(wanted))}
@@ -93,7 +93,7 @@ def _encode(runtime: Runtime, texts: Sequence[str], templates: Sequence[str]) ->
     tokens: list[FloatArray] = []
     for start in range(0, len(sentences), BATCH):
         batch = sentences[start : start + BATCH]
-        output = runtime.encode_text(batch)
+        output = engine.encode_text(batch)
         if len(output.class_wise) != len(batch):
             raise ShapeError(f"{len(batch)} sentences gave {len(output.class_wise)} embeddings")
         vectors += list(output.class_wise)
@@ -110,7 +110,7 @@ def _encode(runtime: Runtime, texts: Sequence[str], templates: Sequence[str]) ->
     return entries
 
 
-def lengthened(table: _Table, length: int) -> _Table:
+def pad_tokens(table: _Table, length: int) -> _Table:
     """Bring tokens, or their mask, to a larger number of tokens.
 
     Args:

@@ -21,9 +21,9 @@ from safetensors.numpy import save
 
 from dpseg.arrays import BoolArray, FloatArray
 from dpseg.errors import PromptError
-from dpseg.files import replacing
+from dpseg.files import atomic_write
 from dpseg.prompts.tables import VisualTables
-from dpseg.prompts.text import lengthened
+from dpseg.prompts.text import pad_tokens
 from dpseg.vocabulary import SYNONYM_MARK, ClassEntry, fold
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class TunedPrompts:
         }
         half = {name: np.ascontiguousarray(rows, np.float16) for name, rows in arrays.items()}
         try:
-            with replacing(path) as temporary:
+            with atomic_write(path) as temporary:
                 temporary.write_bytes(save(half, metadata=metadata))
         except OSError as error:
             raise PromptError(f"cannot write {path}: {error.strerror}") from error
@@ -179,14 +179,14 @@ class TunedPrompts:
             ontology,
             text_embedding=_with_rows(ontology.text_embedding, theirs, self.text_embedding[mine]),
             text_tokens=_with_rows(
-                lengthened(ontology.text_tokens, length),
+                pad_tokens(ontology.text_tokens, length),
                 theirs,
-                lengthened(self.text_tokens, length)[mine],
+                pad_tokens(self.text_tokens, length)[mine],
             ),
             text_token_mask=_with_rows(
-                lengthened(ontology.text_token_mask, length),
+                pad_tokens(ontology.text_token_mask, length),
                 theirs,
-                lengthened(self.text_token_mask, length)[mine],
+                pad_tokens(self.text_token_mask, length)[mine],
             ),
             visual=VisualTables(
                 _with_rows(visual.embedding, theirs, self.visual.embedding[mine]),

@@ -10,18 +10,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dpseg.arrays import FloatArray, ImageArray
-from dpseg.engines.protocol import Runtime, VisualEmbedding
+from dpseg.engines.protocol import Engine, VisualEmbedding
 from dpseg.errors import ImageError, PromptError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import CacheKey, PromptCache, hash_arrays
 from dpseg.prompts.embedding import stack_rows, take_rows
 from dpseg.prompts.examples import PictureLike, load_example, pictures_in
-from dpseg.prompts.localize import find_object
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.localize import localize_object
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.regions import crops_for, encode_region
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
-POOLING = "crop-2"  # changes when `encode_region` or `find_object` would answer differently
+POOLING = "crop-2"  # changes when `encode_region` or `localize_object` would answer differently
 
 
 class VisualPromptSource(Protocol):
@@ -42,18 +42,18 @@ class ExemplarSource:
     """Example pictures of classes.
 
     Args:
-        runtime: the model that is to see them.
+        engine: the model that is to see them.
         pictures: class name (or synonym) to photos, or to pairs of photo and mask.
         cache: where to look first, and where to leave what was encoded.
     """
 
     def __init__(
         self,
-        runtime: Runtime,
+        engine: Engine,
         pictures: Mapping[str, Sequence[PictureLike]],
         cache: PromptCache | None = None,
     ) -> None:
-        self._runtime = runtime
+        self._runtime = engine
         self._pictures = pictures
         self._cache = cache
         for name, examples in pictures.items():
@@ -64,12 +64,12 @@ class ExemplarSource:
 
     @classmethod
     def from_folder(
-        cls, runtime: Runtime, folder: Path | str, cache: PromptCache | None = None
+        cls, engine: Engine, folder: Path | str, cache: PromptCache | None = None
     ) -> ExemplarSource:
         """Take the pictures `NAME/*.jpg` of a folder, with their masks `NAME/*.mask.png`.
 
         Args:
-            runtime: the model that is to see them.
+            engine: the model that is to see them.
             folder: holds one folder a class.
             cache: where to look first, and where to leave what was encoded.
 
@@ -79,7 +79,7 @@ class ExemplarSource:
         Raises:
             PromptError: the folder holds no such picture, or a class's folder is empty.
         """
-        return cls(runtime, pictures_in(folder), cache)
+        return cls(engine, pictures_in(folder), cache)
 
     def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
         """Encode the examples of the vocabulary's classes.
@@ -111,7 +111,7 @@ class ExemplarSource:
         if cached is not None:
             return _from_arrays(cached)
         if mask is None:
-            mask = find_object(self._runtime, image, entry, self._cache)
+            mask = localize_object(self._runtime, image, entry, self._cache)
         row = encode_region(self._runtime, image, mask)
         if self._cache is not None:
             self._cache.store(key, _to_arrays(row))
@@ -131,7 +131,7 @@ class CropSource:
     @classmethod
     def from_samples(
         cls,
-        runtime: Runtime,
+        engine: Engine,
         samples: Iterable[tuple[ImageArray, npt.NDArray[np.integer]]],
         names: Sequence[str],
         *,
@@ -141,7 +141,7 @@ class CropSource:
         """Take the first few regions of each class.
 
         Args:
-            runtime: the model that is to see them.
+            engine: the model that is to see them.
             samples: pictures H W 3 with label maps H W, indices into `names`.
             names: of the data set's classes.
             wanted: the names to find; None for all.
@@ -152,7 +152,7 @@ class CropSource:
         """
         chosen = set(names if wanted is None else wanted)
         indices = [index for index, name in enumerate(names) if name in chosen]
-        found = crops_for(runtime, samples, indices, per_class=per_class)
+        found = crops_for(engine, samples, indices, per_class=per_class)
         return cls({names[index]: rows for index, rows in found.items()})
 
     def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
@@ -183,7 +183,7 @@ class BankSource:
     def rows_for(self, vocabulary: Vocabulary) -> VisualEmbedding:
         """Give the same as one embedding of K rows."""
         rows = [self._bank.find(entry) for entry in vocabulary]
-        return self._bank.retrieve_rows(unit(self._text_embedding.mean(axis=1)), rows)
+        return self._bank.retrieve_rows(l2_normalize(self._text_embedding.mean(axis=1)), rows)
 
 
 def _to_arrays(row: VisualEmbedding) -> dict[str, FloatArray]:

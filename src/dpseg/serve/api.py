@@ -8,7 +8,7 @@ from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Uploa
 from fastapi.responses import JSONResponse
 
 from dpseg import __version__
-from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.ontology import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
 from dpseg.serve import images
@@ -105,7 +105,7 @@ def make_router(service: Service) -> APIRouter:
         unlabelled: Annotated[
             bool, Form(description="leave pixels without a label where no name convinces")
         ] = True,
-        prompts: Annotated[PromptKind, Form(description="names, pictures, or both")] = "dual",
+        prompts: Annotated[PromptMode, Form(description="names, pictures, or both")] = "dual",
         answer: Annotated[
             Literal["json", "labels", "overlay"],
             Query(description="JSON, the label map as PNG, or a picture to look at as PNG"),

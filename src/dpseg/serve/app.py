@@ -17,7 +17,7 @@ from dpseg import __version__
 from dpseg.errors import DPSegError, ServiceBusyError
 from dpseg.segmenter import Segmenter
 from dpseg.serve.api import make_router
-from dpseg.serve.middleware import BoundBody, Observe, RequireToken, error_answer, request_id
+from dpseg.serve.middleware import AccessLog, BodyLimit, RequireToken, error_answer, request_id
 from dpseg.serve.page import ContentPolicy, add_page
 from dpseg.serve.queue import OverdueError
 from dpseg.serve.results import ResultGoneError
@@ -60,14 +60,14 @@ def create_app(segmenter: Segmenter, settings: ServeSettings) -> FastAPI:
 def _middleware(service: Service) -> list[Middleware]:
     """List what a request passes, from the outside in."""
     settings = service.settings
-    passed = [Middleware(Observe, metrics=service.metrics), Middleware(ContentPolicy)]
+    passed = [Middleware(AccessLog, metrics=service.metrics), Middleware(ContentPolicy)]
     if settings.token is not None:
         passed.append(Middleware(RequireToken, token=settings.token))
     elif is_loopback(settings.host):
         # A name of another machine here is a page from elsewhere that poses as this one.
         names = [*_LOOPBACK_NAMES, settings.host]
         passed.append(Middleware(TrustedHostMiddleware, allowed_hosts=names, www_redirect=False))
-    body = Middleware(BoundBody, max_bytes=settings.max_bytes, seconds=settings.timeout_seconds)
+    body = Middleware(BodyLimit, max_bytes=settings.max_bytes, seconds=settings.timeout_seconds)
     return [*passed, body]
 
 

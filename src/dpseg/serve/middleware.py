@@ -38,7 +38,7 @@ def request_id(scope: Scope) -> str:
     return str(scope.get("state", {}).get("request_id", ""))
 
 
-class Observe:
+class AccessLog:
     """Give each request an id, count it, log it; turn a crash into an answer without details."""
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
@@ -110,7 +110,7 @@ class RequireToken:
         await self._app(scope, receive, send)
 
 
-class BoundBody:
+class BodyLimit:
     """Bound the size of a request's body, and the time that it takes to arrive."""
 
     def __init__(self, app: ASGIApp, *, max_bytes: int, seconds: float) -> None:

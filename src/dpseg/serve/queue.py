@@ -30,7 +30,7 @@ class OverdueError(ServiceBusyError):
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class QueueStatus:
     """Where a call stands.
 
     Attributes:
@@ -106,7 +106,7 @@ class WorkQueue:
             )
         return answer.result()
 
-    def standing(self, ticket: str) -> Standing | None:
+    def standing(self, ticket: str) -> QueueStatus | None:
         """Tell where a call stands; None if no such call runs or waits."""
         with self._lock:
             ahead = 0
@@ -114,7 +114,7 @@ class WorkQueue:
                 if job.ticket == ticket:
                     expected = statistics.median(self._runs) if self._runs else None
                     seconds = time.monotonic() - job.since
-                    return Standing(job.running, ahead, seconds, expected)
+                    return QueueStatus(job.running, ahead, seconds, expected)
                 ahead += not job.running
         return None
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from dpseg.errors import ImageError, PromptError, VocabularyError
 from dpseg.imaging.photo import load_photo
-from dpseg.prompts.ontology import PromptKind
+from dpseg.prompts.ontology import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
@@ -42,7 +42,7 @@ class Asked:
     refine: int
     refine_mode: RefineMode
     unlabelled: bool
-    prompts: PromptKind
+    prompts: PromptMode
 
     def answer(self, segmenter: Segmenter, *, max_pixels: int) -> Segmentation:
         """Decode the pictures and ask.

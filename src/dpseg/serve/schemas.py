@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from dpseg.explain import Explanation, Vote
 from dpseg.imaging.draw import palette
 from dpseg.segmentation import Segmentation
-from dpseg.serve.queue import Standing
+from dpseg.serve.queue import QueueStatus
 from dpseg.serve.settings import ServeSettings
 
 
@@ -107,7 +107,7 @@ class ExplainAnswer(BaseModel):
     label: str | None = Field(description="null for an unlabelled pixel")
     winner: VoteAnswer | None
     runner_up: VoteAnswer | None
-    rival: VoteAnswer | None = Field(description="the best name that was not asked for")
+    distractor: VoteAnswer | None = Field(description="the best name that was not asked for")
 
     @classmethod
     def of(cls, explanation: Explanation, x: int, y: int) -> ExplainAnswer:
@@ -118,7 +118,7 @@ class ExplainAnswer(BaseModel):
             label=explanation.label,
             winner=VoteAnswer.of(explanation.winner),
             runner_up=VoteAnswer.of(explanation.runner_up),
-            rival=VoteAnswer.of(explanation.rival),
+            distractor=VoteAnswer.of(explanation.distractor),
         )
 
 
@@ -131,7 +131,7 @@ class ProgressAnswer(BaseModel):
     expected_seconds: float | None = Field(default=None, description="what recent ones took")
 
     @classmethod
-    def of(cls, standing: Standing | None) -> ProgressAnswer:
+    def of(cls, standing: QueueStatus | None) -> ProgressAnswer:
         """Describe a standing."""
         if standing is None:
             return cls(state="unknown")

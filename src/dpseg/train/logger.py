@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 from dpseg.errors import CheckpointError, require_extra
-from dpseg.files import replacing
+from dpseg.files import atomic_write
 
 LOG = "log.csv"
 EVENTS = "tensorboard"
@@ -115,5 +115,5 @@ def _cut_log(path: Path, step: int) -> None:
     elif path.exists():
         header, *lines = path.read_bytes().splitlines(keepends=True) or [b""]
         kept = [x for x in lines if x.endswith(b"\n") and int(x.partition(b",")[0]) <= step]
-        with replacing(path) as temporary:
+        with atomic_write(path) as temporary:
             temporary.write_bytes(header + b"".join(kept))

@@ -19,14 +19,14 @@ from torch.nn import functional as F
 
 from dpseg.arrays import ImageArray, LabelArray
 from dpseg.data.dataset import BACKGROUND, LabelledFolder
-from dpseg.engines.protocol import Runtime
-from dpseg.engines.torch_engine import TorchRuntime, prompt_tensors
+from dpseg.engines.protocol import Engine
+from dpseg.engines.torch_engine import TorchEngine, prompt_tensors
 from dpseg.errors import DataError
 from dpseg.model.dpseg import DPSeg, Prompts
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.ontology import PromptOntology
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.tables import VisualTables
 from dpseg.prompts.tuned import TunedPrompts
@@ -65,7 +65,7 @@ class _Shown:
 
 
 def tune_prompts(
-    runtime: TorchRuntime,
+    engine: TorchEngine,
     ontology: PromptOntology,
     samples: Sequence[tuple[ImageArray, LabelArray]],
     classes: Sequence[int],
@@ -76,7 +76,7 @@ def tune_prompts(
     """Tune the prompts of some classes.
 
     Args:
-        runtime: the model, which stays as it is.
+        engine: the model, which stays as it is.
         ontology: where the prompts begin; the other classes compete as they are.
         samples: pictures H W 3 with class indices H W; -1 is ignored, -2 is none of the classes.
         classes: indices of those to tune.
@@ -95,7 +95,7 @@ def tune_prompts(
     if not classes or lacking:
         raise DataError(f"no picture shows {', '.join(lacking) or 'any class to tune'}")
     generator = np.random.default_rng(settings.seed)
-    shown = [_encode(runtime, image, label) for image, label in samples]
+    shown = [_encode(engine, image, label) for image, label in samples]
     start = _begun(ontology, classes)
     frozen = prompt_tensors(start.arrays)
     chosen = torch.tensor(list(classes))
@@ -110,16 +110,16 @@ def tune_prompts(
         picture = shown[generator.integers(len(shown))]
         competing = _competing(picture.label, chosen, len(ontology.vocabulary), settings, generator)
         prompts = _with_parameters(frozen, chosen, tuned).select(competing)
-        loss = _loss(runtime, picture, prompts, competing) + settings.hold * _moved(tuned, began)
+        loss = _loss(engine, picture, prompts, competing) + settings.hold * _moved(tuned, began)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     done = _with_parameters(frozen, chosen, {n: v.detach() for n, v in tuned.items()})
-    return TunedPrompts.of_rows(_as_ontology(start, done), list(classes), runtime.info.encoder_key)
+    return TunedPrompts.of_rows(_as_ontology(start, done), list(classes), engine.info.encoder_key)
 
 
 def tune_on_folder(
-    runtime: Runtime,
+    engine: Engine,
     bank: PromptBank | None,
     folder: LabelledFolder,
     *,
@@ -131,7 +131,7 @@ def tune_on_folder(
     """Tune prompts on the first few photos of each class in a labelled folder.
 
     Args:
-        runtime: the model; one that runs on torch.
+        engine: the model; one that runs on torch.
         bank: its prompt bank, or None.
         folder: the photos.
         names: classes to tune; None for all that are shown.
@@ -146,8 +146,8 @@ def tune_on_folder(
         DataError: a name is no class, a class to tune is in no photo, or the model does not run on
             torch.
     """
-    if not isinstance(runtime, TorchRuntime) or not isinstance(runtime.network, DPSeg):
-        raise DataError(f"prompts can be tuned for dpseg models on torch, not {runtime.info.name}")
+    if not isinstance(engine, TorchEngine) or not isinstance(engine.network, DPSeg):
+        raise DataError(f"prompts can be tuned for dpseg models on torch, not {engine.info.name}")
     vocabulary = folder.vocabulary
     if vocabulary.names != folder.names:
         raise DataError(f"{folder.root}: labels of grouped classes cannot tune single ones")
@@ -162,12 +162,12 @@ def tune_on_folder(
         shown = {int(index) for _, label in samples for index in np.unique(label)}
         classes = [index for index in classes if index in shown]
     pictures = CropSource.from_samples(
-        runtime, samples, folder.names, wanted=[folder.names[i] for i in classes], per_class=shots
+        engine, samples, folder.names, wanted=[folder.names[i] for i in classes], per_class=shots
     )
     ontology = PromptOntology.build(
-        runtime, vocabulary, bank=bank, examples=pictures, cache=PromptCache()
+        engine, vocabulary, bank=bank, examples=pictures, cache=PromptCache()
     )
-    return tune_prompts(runtime, ontology, samples, classes, settings, progress=progress)
+    return tune_prompts(engine, ontology, samples, classes, settings, progress=progress)
 
 
 def _begun(ontology: PromptOntology, classes: Sequence[int]) -> PromptOntology:
@@ -182,8 +182,8 @@ def _begun(ontology: PromptOntology, classes: Sequence[int]) -> PromptOntology:
     return replace(ontology, kind="dual", visual=visual, origins=tuple(origins))
 
 
-def _encode(runtime: TorchRuntime, image: ImageArray, label: LabelArray) -> _Shown:
-    features = runtime.encode_image(fit_picture(image, runtime.info))
+def _encode(engine: TorchEngine, image: ImageArray, label: LabelArray) -> _Shown:
+    features = engine.encode_image(fit_picture(image, engine.info))
     return _Shown(
         torch.from_numpy(features.image_embedding)[None].half(),
         {level: torch.from_numpy(f)[None].half() for level, f in features.image_features.items()},
@@ -225,14 +225,14 @@ def _competing(
     return torch.tensor(sorted(kept))
 
 
-def _loss(runtime: TorchRuntime, picture: _Shown, prompts: Prompts, competing: Tensor) -> Tensor:
+def _loss(engine: TorchEngine, picture: _Shown, prompts: Prompts, competing: Tensor) -> Tensor:
     """Cross-entropy of the coarse and of the final logits; background speaks against all."""
-    assert isinstance(runtime.network, DPSeg)
-    coarse, output = runtime.network.decode(
+    assert isinstance(engine.network, DPSeg)
+    coarse, output = engine.network.decode(
         picture.image_embedding.float(),
         {level: features.float() for level, features in picture.image_features.items()},
         prompts,
-        runtime.switches.but(keep=None),
+        engine.switches.replace(keep=None),
     )
     logits = [coarse] if output is None else [coarse, output.logits]
     return torch.stack([_fit_of(one[0].float(), picture.label, competing) for one in logits]).sum()
@@ -263,11 +263,14 @@ def _as_ontology(ontology: PromptOntology, prompts: Prompts) -> PromptOntology:
     """Write tensors back as unit vectors."""
     return replace(
         ontology,
-        text_embedding=unit(prompts.text_embedding.numpy()),
-        text_tokens=unit(prompts.text_tokens.numpy()),
+        text_embedding=l2_normalize(prompts.text_embedding.numpy()),
+        text_tokens=l2_normalize(prompts.text_tokens.numpy()),
         visual=VisualTables(
-            unit(prompts.visual_embedding.numpy()),
-            {level: unit(table.numpy()) for level, table in prompts.visual_features.items()},
-            unit(prompts.visual_tokens.numpy()),
+            l2_normalize(prompts.visual_embedding.numpy()),
+            {
+                level: l2_normalize(table.numpy())
+                for level, table in prompts.visual_features.items()
+            },
+            l2_normalize(prompts.visual_tokens.numpy()),
         ),
     )

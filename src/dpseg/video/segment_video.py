@@ -13,7 +13,7 @@ import numpy as np
 
 from dpseg.arrays import ImageArray, LabelArray
 from dpseg.errors import DataError, ImageError
-from dpseg.files import replacing, write_text
+from dpseg.files import atomic_write, write_text
 from dpseg.imaging.draw import colour_key, painted, palette
 from dpseg.imaging.label_image import to_indices, unlabelled_index
 from dpseg.inference.finder import Finder
@@ -22,7 +22,7 @@ from dpseg.video.smooth import Smoother
 from dpseg.video.streams import VideoOut, open_video
 
 #: Settings of a result that differ from frame to frame.
-_OF_ONE_FRAME = ("rivals", "views", "refine_rounds")
+_OF_ONE_FRAME = ("distractors", "views", "refine_rounds")
 
 
 def segment_video(
@@ -65,11 +65,11 @@ def segment_video(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open_video(path) as video, ExitStack() as files:
-            label_file = files.enter_context(replacing(folder / "labels.mkv"))
+            label_file = files.enter_context(atomic_write(folder / "labels.mkv"))
             label_sink = files.enter_context(_label_video(label_file, find, video.rate))
             overlay_sink = None
             if overlay:
-                overlay_file = files.enter_context(replacing(folder / "overlay.mp4"))
+                overlay_file = files.enter_context(atomic_write(folder / "overlay.mp4"))
                 overlay_sink = files.enter_context(_overlay_video(overlay_file, video.rate))
             for frame in video.frames:
                 result = find(frame)

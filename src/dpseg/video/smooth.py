@@ -49,7 +49,7 @@ class Smoother:
         Returns:
             H W.
         """
-        scores, thumbnail = _with_best_rival(result), _thumbnail(result.photo)
+        scores, thumbnail = _with_best_distractor(result), _thumbnail(result.photo)
         averaged = scores
         if self._memory is not None and not _is_new_scene(self._memory, scores, thumbnail):
             averaged = self._past * self._memory[0] + (1 - self._past) * scores
@@ -65,15 +65,15 @@ class Smoother:
         )
 
 
-def _with_best_rival(result: Segmentation) -> FloatArray:
-    """Put the best rival's score behind the classes'; rivals differ from frame to frame.
+def _with_best_distractor(result: Segmentation) -> FloatArray:
+    """Put the best distractor's score behind the classes'; distractors differ from frame to frame.
 
     Returns:
         K + 1 h w.
     """
     given = len(result.classes)
-    rivals = result.scores[:0] if result.evidence is None else result.evidence.scores[given:]
-    best = rivals.max(axis=0, keepdims=True, initial=0)
+    distractors = result.scores[:0] if result.evidence is None else result.evidence.scores[given:]
+    best = distractors.max(axis=0, keepdims=True, initial=0)
     return np.concatenate([result.scores, best.astype(np.float32)])
 
 

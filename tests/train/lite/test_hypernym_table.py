@@ -4,7 +4,7 @@ import pytest
 
 from dpseg.train.lite.hypernyms import kinds_of, write_kinds
 from dpseg.train.lite.wordnet import WORDNET_FOLDER, read_noun_senses, read_noun_synsets
-from dpseg.vocabulary import KINDS_FILE
+from dpseg.vocabulary import HYPERNYMS_FILE
 from tiny_wordnet import write_wordnet
 
 
@@ -34,4 +34,4 @@ def test_only_names_with_kinds_have_a_line(tmp_path):
 @pytest.mark.skipif(not WORDNET_FOLDER.exists(), reason="needs WordNet")
 def test_the_table_that_ships_can_be_made_again(tmp_path):
     write_kinds(tmp_path / "kinds.tsv")
-    assert (tmp_path / "kinds.tsv").read_text() == KINDS_FILE.read_text()
+    assert (tmp_path / "kinds.tsv").read_text() == HYPERNYMS_FILE.read_text()

@@ -15,23 +15,23 @@ SETTINGS = RefineSettings(alpha=0.3, min_area=0.05, min_score=0.5)
 
 
 @pytest.fixture
-def ontology(runtime, red_picture):
-    words = PromptOntology.build(runtime, Vocabulary.of("red, blue, green"))
+def ontology(engine, red_picture):
+    words = PromptOntology.build(engine, Vocabulary.of("red, blue, green"))
     return words.replace_visual(0, red_picture)
 
 
 @pytest.fixture
-def red_picture(runtime):
-    features = runtime.encode_prompt(np.full((32, 32, 3), (200, 30, 60), np.uint8))
+def red_picture(engine):
+    features = engine.encode_prompt(np.full((32, 32, 3), (200, 30, 60), np.uint8))
     return pool_regions(features, np.ones((1, 1, 1), np.float32))
 
 
-def test_makes_the_prompts_that_a_pool_round_makes(runtime, ontology):
-    features = runtime.encode_image(np.full((96, 96, 3), (220, 20, 40), np.uint8))
+def test_makes_the_prompts_that_a_pool_round_makes(engine, ontology):
+    features = engine.encode_image(np.full((96, 96, 3), (220, 20, 40), np.uint8))
     logits = np.full((3, 6, 6), -2, np.float32)
     logits[0, :, :3], logits[1, :, 3:], logits[2, 0, 0] = 1.5, 1, 4  # the last one is too small
     expected = refine_prompts(
-        ontology, features, logits.argmax(0), sigmoid(logits), runtime=runtime,
+        ontology, features, logits.argmax(0), sigmoid(logits), engine=engine,
         alpha=SETTINGS.alpha, min_area=SETTINGS.min_area, min_score=SETTINGS.min_score,
     )  # fmt: skip
     start = prompt_tensors(ontology.arrays)
@@ -45,8 +45,8 @@ def test_makes_the_prompts_that_a_pool_round_makes(runtime, ontology):
     assert moved.text_embedding is start.text_embedding
 
 
-def test_unsure_regions_leave_the_prompts(runtime, ontology):
-    features = runtime.encode_image(np.zeros((96, 96, 3), np.uint8))
+def test_unsure_regions_leave_the_prompts(engine, ontology):
+    features = engine.encode_image(np.zeros((96, 96, 3), np.uint8))
     prompts = prompt_tensors(ontology.arrays)
     logits = torch.full((3, 6, 6), -4.0)
     assert refine_in_training(prompts, features, logits, SETTINGS) is prompts

@@ -14,11 +14,11 @@ from torch.nn import functional as F
 from dpseg import Segmenter
 from dpseg.data.mixture import SourceSettings
 from dpseg.data.transforms import CropSettings
-from dpseg.encoders.kernel_projection import TextMap
+from dpseg.encoders.kernel_projection import KernelProjection
 from dpseg.errors import DataError
 from dpseg.factory.config import LiteConfig
 from dpseg.factory.lite import load_lite
-from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_runtime
+from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_engine
 from dpseg.train.lite import build_bank as bank
 from dpseg.train.lite import run as lite
 from dpseg.train.lite.align import Alignment, embed_names
@@ -80,7 +80,7 @@ def contents(path):
 def random_alignment(tower, text_tower, picture_folder, templates):
     """Align names to random places of the joint space."""
     prototypes = F.normalize(torch.randn(len(ANCHORS), 512), dim=-1)
-    text_map = TextMap(centres=len(ANCHORS), text_dim=384, embedding_dim=512)
+    text_map = KernelProjection(centres=len(ANCHORS), text_dim=384, embedding_dim=512)
     text = embed_names(text_tower, ANCHORS, templates).mean(0)
     text_map.fit(F.normalize(text, dim=-1), prototypes)
     return Alignment(ANCHORS, prototypes, text_map)
@@ -122,7 +122,7 @@ def test_leaves_a_model_that_segments(run, monkeypatch, tmp_path):
 
 
 def test_leaves_a_bank_of_photographed_names_and_hypernyms(run):
-    _, prompts = load_runtime(run)
+    _, prompts = load_engine(run)
     words = {word for name in prompts.names for word in name.split("|")}
     assert {"dog", "cat", "grass", "animal", "entity", "cup of tea"} <= words
     assert "snoopy" not in words  # a brand
@@ -234,7 +234,7 @@ def test_decoder_can_learn_from_photos_that_its_tower_has_not_seen(
         mixed = 0.75 * tuned.network.state_dict()[key] + 0.25 * trained["decoder"][f"network.{key}"]
         torch.testing.assert_close(tensor, mixed, rtol=2e-3, atol=1e-4)  # kept in half precision
     assert not final.network.decoder.silent
-    assert load_runtime(folder)[1].names
+    assert load_engine(folder)[1].names
 
 
 def same(one, other):

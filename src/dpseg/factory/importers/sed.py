@@ -139,7 +139,7 @@ def import_sed(
     taken: dict[str, Tensor] = {}
     fates = []
     for part in baseline_parts(state):
-        fate, value = _place(part, own, config.network)
+        fate, value = _position(part, own, config.network)
         fates.append(fate)
         if fate.target is not None:
             taken[fate.target] = value
@@ -176,8 +176,8 @@ def save_import(model: ClipModel, fates: Sequence[KeyFate], folder: Path) -> Non
     write_text(folder / REPORT_FILE, json.dumps([asdict(fate) for fate in fates], indent=1))
 
 
-def _place(part: Part, own: Mapping[str, Tensor], network: Network) -> tuple[KeyFate, Tensor]:
-    """Find a part's place in the model, and bring it to that place's shape."""
+def _position(part: Part, own: Mapping[str, Tensor], network: Network) -> tuple[KeyFate, Tensor]:
+    """Find a part's position in the model, and bring it to that position's shape."""
     target = part.target
     if target is not None and network == "dpseg":
         target = target.replace(".class_transformer.attention.", ".class_attention.")
@@ -186,23 +186,23 @@ def _place(part: Part, own: Mapping[str, Tensor], network: Network) -> tuple[Key
                 return KeyFate(part.sources, None, "left out", reason), part.value
     if target is None or target not in own:
         return KeyFate(part.sources, None, "left out", "not part of the model"), part.value
-    place = own[target]
+    position = own[target]
     if network == "dpseg" and target == "network.decoder.embed.weight":
-        return _widened(part, target, place)
-    if part.value.shape != place.shape:
+        return _widened(part, target, position)
+    if part.value.shape != position.shape:
         raise CheckpointError(
             f"{part.sources[0]} gives {target} the shape {tuple(part.value.shape)}; "
-            f"the model needs {tuple(place.shape)}"
+            f"the model needs {tuple(position.shape)}"
         )
     return KeyFate(part.sources, target, part.outcome), part.value
 
 
-def _widened(part: Part, target: str, place: Tensor) -> tuple[KeyFate, Tensor]:
+def _widened(part: Part, target: str, position: Tensor) -> tuple[KeyFate, Tensor]:
     """Put the cost embedding of M channels before the token-wise ones, which start at zero."""
     templates = part.value.shape[1]
-    widened = torch.zeros_like(place)
+    widened = torch.zeros_like(position)
     widened[:, :templates] = part.value
-    note = f"{templates} of {place.shape[1]} input channels; token-wise costs start at zero"
+    note = f"{templates} of {position.shape[1]} input channels; token-wise costs start at zero"
     return KeyFate(part.sources, target, "copied in part", note), widened
 
 

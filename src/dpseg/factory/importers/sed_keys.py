@@ -96,7 +96,7 @@ def _renamed(name: str) -> str | None:
 
 
 def _attention(key: str, match: re.Match[str], state: Mapping[str, Tensor]) -> Iterator[Part]:
-    """Join query, key and value, in the place of the query."""
+    """Join query, key and value, under the name of the query."""
     sources = tuple(re.sub(r"\.[qkv]\.", f".{part}.", key) for part in "qkv")
     if match["part"] == "q" and all(source in state for source in sources):
         target = (

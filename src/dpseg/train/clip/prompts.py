@@ -14,7 +14,7 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from dpseg.data.dataset import LabelledFolder
-from dpseg.engines.protocol import Runtime, VisualEmbedding
+from dpseg.engines.protocol import Engine, VisualEmbedding
 from dpseg.engines.torch_engine import prompt_tensors
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
@@ -55,7 +55,7 @@ class _Kept:
 
 
 def make_prompts(
-    runtime: Runtime,
+    engine: Engine,
     data: LabelledFolder,
     vocabulary: Vocabulary,
     seen: Sequence[int],
@@ -65,7 +65,7 @@ def make_prompts(
     """Make the prompts of a set's classes, and the bank by which the trained model answers words.
 
     Args:
-        runtime: the model, not trained yet.
+        engine: the model, not trained yet.
         data: the training photos.
         vocabulary: words for their classes.
         seen: the classes that training may ask for.
@@ -84,7 +84,7 @@ def make_prompts(
     if settings.folder is None:
         samples = (data[index] for index in data.showing(seen, settings.pictures))
         source = CropSource.from_samples(
-            runtime,
+            engine,
             ((sample.image, sample.label) for sample in samples),
             vocabulary.names,
             per_class=settings.pictures,
@@ -93,10 +93,10 @@ def make_prompts(
         pictures = data_root / settings.folder
         drawn = (pictures / MANIFEST).exists()
         shown = made_pictures(pictures) if drawn else pictures_in(pictures)
-        source = ExemplarSource(runtime, shown, cache)
+        source = ExemplarSource(engine, shown, cache)
     visuals = source.prompts_for(vocabulary)
-    bank = build_bank(runtime, vocabulary, visuals, cache=cache)
-    ontology = PromptOntology.build(runtime, vocabulary, examples=_Kept(visuals), cache=cache)
+    bank = build_bank(engine, vocabulary, visuals, cache=cache)
+    ontology = PromptOntology.build(engine, vocabulary, examples=_Kept(visuals), cache=cache)
     return prompt_tensors(ontology.arrays), bank
 
 

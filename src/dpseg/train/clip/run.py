@@ -15,7 +15,7 @@ from dpseg.errors import CheckpointError
 from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config, save_clip
 from dpseg.factory.load import CLIP_BANK_FILE, CLIP_FILE
 from dpseg.files import write_text
-from dpseg.model.dpseg import Switches
+from dpseg.model.dpseg import ForwardOptions
 from dpseg.prompts.bank import PromptBank
 from dpseg.train.check_data import check_photos, check_vocabulary, fingerprint
 from dpseg.train.clip.crop_stream import CropStream, Share
@@ -62,10 +62,10 @@ def train_clip(
     folder.mkdir(parents=True, exist_ok=True)
     _keep_recipe(recipe, folder)
     _check_once(data, folder, fabric)
-    runtime = clip_engine(model, switches=Switches())
+    engine = clip_engine(model, switches=ForwardOptions())
     model.to(fabric.device)
     if fabric.is_global_zero and not (folder / _PROMPTS).exists():
-        prompts, bank = make_prompts(runtime, data, vocabulary, seen, recipe.prompts, data_root)
+        prompts, bank = make_prompts(engine, data, vocabulary, seen, recipe.prompts, data_root)
         bank.save(folder / CLIP_BANK_FILE)
         save_prompts(prompts, vocabulary.names, folder / _PROMPTS)  # last: then both are there
     fabric.barrier()

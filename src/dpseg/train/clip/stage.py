@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from dpseg.data.dataset import BACKGROUND
 from dpseg.factory.clip import ClipModel
-from dpseg.model.dpseg import Prompts, Switches
+from dpseg.model.dpseg import ForwardOptions, Prompts
 from dpseg.train.clip.crop_stream import CropStream, Share, load_parts
 from dpseg.train.pixel_loss import counted_pixels, pixel_loss
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-SWITCHES = Switches(keep=None)
+SWITCHES = ForwardOptions(keep=None)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 

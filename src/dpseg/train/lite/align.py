@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpseg.encoders.kernel_projection import TextMap
+from dpseg.encoders.kernel_projection import KernelProjection
 from dpseg.encoders.lite import LiteImageTower, load_imagenet
 from dpseg.encoders.minilm import MiniLM
 from dpseg.train.lite.wordnet import names_of_classes, read_noun_synsets
@@ -37,7 +37,7 @@ class Alignment:
 
     names: list[str]
     prototypes: Tensor
-    text_map: TextMap
+    text_map: KernelProjection
 
 
 def embed_names(text_tower: MiniLM, names: list[str], templates: tuple[str, ...]) -> Tensor:
@@ -92,7 +92,7 @@ def align(
     raw = torch.stack([centred[indices].mean(0) for indices in covered.values()])
     prototypes = F.normalize(raw @ tower.projection.weight.detach().T, dim=-1)
     text = F.normalize(embed_names(text_tower, list(covered), templates).mean(0), dim=-1)
-    text_map = TextMap(
+    text_map = KernelProjection(
         centres=len(covered), text_dim=text.shape[1], embedding_dim=prototypes.shape[1]
     )
     text_map.fit(text, prototypes)

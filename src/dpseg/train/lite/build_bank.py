@@ -19,13 +19,13 @@ from rich.progress import track
 from dpseg.arrays import FloatArray
 from dpseg.data.plain_names import with_synonyms
 from dpseg.encoders.lite import LEVELS
-from dpseg.engines.protocol import Runtime, VisualEmbedding
-from dpseg.inference.distractors import rival_names
+from dpseg.engines.protocol import Engine, VisualEmbedding
+from dpseg.inference.distractors import distractor_names
 from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.embedding import gather_tokens, spread, stack_rows, take_rows
-from dpseg.prompts.localize import find_object
-from dpseg.prompts.pooling import unit
+from dpseg.prompts.embedding import fill_templates, gather_tokens, stack_rows, take_rows
+from dpseg.prompts.localize import localize_object
+from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.regions import encode_region
 from dpseg.prompts.text import encode_classes
 from dpseg.train.lite.decoder_stage import VISUAL_TOKENS
@@ -60,7 +60,7 @@ _CALTECH_SKIPPED = frozenset(
 
 
 def build_lite_bank(
-    runtime: Runtime,
+    engine: Engine,
     data_root: Path,
     names: Sequence[str],
     queue: RegionQueue,
@@ -70,7 +70,7 @@ def build_lite_bank(
     """Make the bank of a trained model.
 
     Args:
-        runtime: the model.
+        engine: the model.
         data_root: holds `imagenet_pictures` and `caltech101`.
         names: the training names, in the queue's order.
         queue: recent regions of the training names.
@@ -84,18 +84,18 @@ def build_lite_bank(
     visuals: dict[str, VisualEmbedding] = {}
     words: dict[str, list[str]] = {}
     for name, rows in {
-        **_imagenet(runtime, data_root / "imagenet_pictures", words, cache),
-        **_caltech(runtime, data_root / "caltech101", cache),
+        **_imagenet(engine, data_root / "imagenet_pictures", words, cache),
+        **_caltech(engine, data_root / "caltech101", cache),
     }.items():
         visuals[fold(name)] = rows
     labelled = {fold(name): rows for name, rows in _regions(names, queue).items()}
     for name in names:
         words[fold(name)] = [*with_synonyms(name).split("|"), *words.get(fold(name), [])[1:]]
-    return join_rows(runtime, visuals, labelled, words, cache=cache)
+    return join_rows(engine, visuals, labelled, words, cache=cache)
 
 
 def join_rows(
-    runtime: Runtime,
+    engine: Engine,
     pictures: Mapping[str, VisualEmbedding],
     labelled: Mapping[str, VisualEmbedding],
     words: Mapping[str, list[str]],
@@ -105,7 +105,7 @@ def join_rows(
     """Make a bank of names with pictures, names with labelled regions, and the rivals.
 
     Args:
-        runtime: the model.
+        engine: the model.
         pictures: folded name to one row a picture.
         labelled: folded name to one row a region; they outrank pictures.
         words: folded name to the name and its synonyms.
@@ -115,15 +115,15 @@ def join_rows(
         The bank.
     """
     known = {**pictures, **labelled}
-    rivals = rival_names() if labelled else []  # they borrow from labelled regions
+    rivals = distractor_names() if labelled else []  # they borrow from labelled regions
     names = [*known, *map(fold, rivals)]
     vocabulary, kept = _without_repeats(list(dict.fromkeys(names)), words, known)
-    visuals = _with_prior(runtime, vocabulary, kept, pictures, labelled, cache)
-    return build_bank(runtime, vocabulary, dict(enumerate(visuals)), cache=cache)
+    visuals = _with_prior(engine, vocabulary, kept, pictures, labelled, cache)
+    return build_bank(engine, vocabulary, dict(enumerate(visuals)), cache=cache)
 
 
 def _with_prior(
-    runtime: Runtime,
+    engine: Engine,
     vocabulary: Vocabulary,
     names: Sequence[str],
     pictures: Mapping[str, VisualEmbedding],
@@ -138,9 +138,9 @@ def _with_prior(
     if not labelled:
         return [pictures[name] for name in names]
     regions = {index: labelled[name] for index, name in enumerate(names) if name in labelled}
-    prior = build_bank(runtime, vocabulary, regions, cache=cache, temperature=PRIOR_TEMPERATURE)
-    text, _, _ = encode_classes(runtime, vocabulary, cache)
-    expected = prior.retrieve_rows(unit(text.mean(axis=1)), [None] * len(names))
+    prior = build_bank(engine, vocabulary, regions, cache=cache, temperature=PRIOR_TEMPERATURE)
+    text, _, _ = encode_classes(engine, vocabulary, cache)
+    expected = prior.retrieve_rows(l2_normalize(text.mean(axis=1)), [None] * len(names))
     visuals = []
     for index, name in enumerate(names):
         if name in labelled:
@@ -154,8 +154,8 @@ def _with_prior(
 def _mean(pictures: VisualEmbedding) -> VisualEmbedding:
     """Average the pictures of a name to one."""
     return VisualEmbedding(
-        class_wise=spread(pictures.class_wise, 1),
-        level_wise={level: spread(rows, 1) for level, rows in pictures.level_wise.items()},
+        class_wise=fill_templates(pictures.class_wise, 1),
+        level_wise={level: fill_templates(rows, 1) for level, rows in pictures.level_wise.items()},
         token_wise=gather_tokens(pictures.token_wise)[None],
     )
 
@@ -204,14 +204,14 @@ def _array(queue: RegionQueue, kind: str, name: int, count: int) -> FloatArray:
 
 
 def _imagenet(
-    runtime: Runtime, folder: Path, words: dict[str, list[str]], cache: PromptCache
+    engine: Engine, folder: Path, words: dict[str, list[str]], cache: PromptCache
 ) -> dict[str, VisualEmbedding]:
     """Give each class its photo, and each hypernym some of its classes' photos."""
     with (folder / "classes.tsv").open(newline="") as file:
         entries = list(csv.reader(file, delimiter="\t"))
     synsets = read_noun_synsets()
     pictures = [
-        _encode(runtime, folder / "images" / file_name, ClassEntry(name), cache)
+        _encode(engine, folder / "images" / file_name, ClassEntry(name), cache)
         for file_name, _, name in track(entries, "prompt pictures")
     ]
     covered = names_of_classes([wnid for _, wnid, _ in entries], synsets)
@@ -226,7 +226,7 @@ def _imagenet(
     return found
 
 
-def _caltech(runtime: Runtime, folder: Path, cache: PromptCache) -> dict[str, VisualEmbedding]:
+def _caltech(engine: Engine, folder: Path, cache: PromptCache) -> dict[str, VisualEmbedding]:
     """Encode a few photos of each Caltech-101 class."""
     by_class: dict[str, list[Path]] = {}
     for path in sorted((folder / "images").glob("*.jpg")):
@@ -236,12 +236,12 @@ def _caltech(runtime: Runtime, folder: Path, cache: PromptCache) -> dict[str, Vi
         if label in _CALTECH_SKIPPED:
             continue
         entry = ClassEntry(_CALTECH_NAMES.get(label, label.replace("_", " ")))
-        rows = [_encode(runtime, path, entry, cache) for path in paths[:CALTECH_PICTURES]]
+        rows = [_encode(engine, path, entry, cache) for path in paths[:CALTECH_PICTURES]]
         found[entry.name] = stack_rows(rows)
     return found
 
 
-def _encode(runtime: Runtime, path: Path, entry: ClassEntry, cache: PromptCache) -> VisualEmbedding:
+def _encode(engine: Engine, path: Path, entry: ClassEntry, cache: PromptCache) -> VisualEmbedding:
     image = np.array(Image.open(path).convert("RGB"))
-    mask = find_object(runtime, image, entry, cache)
-    return take_rows(encode_region(runtime, image, mask), [0])
+    mask = localize_object(engine, image, entry, cache)
+    return take_rows(encode_region(engine, image, mask), [0])

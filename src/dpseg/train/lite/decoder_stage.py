@@ -22,7 +22,7 @@ from dpseg.engines.protocol import ImageFeatures, VisualEmbedding
 from dpseg.factory.lite import LiteModel
 from dpseg.model.cost_volume import PromptStrategy
 from dpseg.model.decoder import DecoderOutput
-from dpseg.model.dpseg import DPSeg, Prompts, Switches
+from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
 from dpseg.prompts.pooling import pool_regions
 from dpseg.prompts.refine import RefineSettings
 from dpseg.train.lite.dense_loss import balanced_sigmoid_loss, masked_softmax_loss
@@ -162,7 +162,7 @@ class DecoderTraining:
         return self.module.queue
 
     def _decode(
-        self, pyramid: FeaturePyramid, prompts: Prompts, switches: Switches
+        self, pyramid: FeaturePyramid, prompts: Prompts, switches: ForwardOptions
     ) -> tuple[Tensor, DecoderOutput]:
         coarse, output = self.module.network.decode(
             pyramid.image_embedding, pyramid.image_features, prompts, switches
@@ -174,7 +174,7 @@ class DecoderTraining:
         self,
         pyramid: FeaturePyramid,
         prompts: Prompts,
-        switches: Switches,
+        switches: ForwardOptions,
         generator: np.random.Generator,
     ) -> tuple[Tensor, DecoderOutput]:
         """Decode each crop with prompts refined by a first pass over it."""
@@ -203,11 +203,13 @@ class DecoderTraining:
         present = np.argsort(-chance, kind="stable")[: self.settings.classes]
         return torch.from_numpy(generator.permutation(present))
 
-    def _switches(self, generator: np.random.Generator) -> Switches:
+    def _switches(self, generator: np.random.Generator) -> ForwardOptions:
         strategy = STRATEGIES[generator.choice(3, p=self.settings.strategy_shares)]
         levels = tuple(j for j in LEVELS if generator.random() >= self.settings.drop)
         token_wise = bool(generator.random() >= self.settings.drop)
-        return Switches(strategy=strategy, token_wise=token_wise, guidance_levels=levels, keep=None)
+        return ForwardOptions(
+            strategy=strategy, token_wise=token_wise, guidance_levels=levels, keep=None
+        )
 
     def _prompts(self, generator: np.random.Generator) -> Prompts:
         """Draw prompts of all names: one region for all templates, or one for each."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dpseg.files import write_text
-from dpseg.inference.distractors import rival_names
+from dpseg.inference.distractors import distractor_names
 from dpseg.train.lite.wordnet import (
     WORDNET_FOLDER,
     Synset,
@@ -21,7 +21,7 @@ from dpseg.train.lite.wordnet import (
     read_noun_senses,
     read_noun_synsets,
 )
-from dpseg.vocabulary import KINDS_FILE
+from dpseg.vocabulary import HYPERNYMS_FILE
 
 INSULT = re.compile("slur|offensive|derogatory|disparag|obscen|vulgar")
 
@@ -74,7 +74,7 @@ def write_kinds(path: Path, folder: Path = WORDNET_FOLDER) -> None:
         DataError: there is no database.
     """
     database = read_noun_synsets(folder), read_noun_senses(folder)
-    first, second = (kinds_of(rival_names(), *database, rank) for rank in (0, 1))
+    first, second = (kinds_of(distractor_names(), *database, rank) for rank in (0, 1))
     lines = (
         f"{name}\t{'|'.join(first[name])}\t{'|'.join(second[name])}\n"
         for name in sorted(first, key=lambda name: len(first[name]))
@@ -84,4 +84,4 @@ def write_kinds(path: Path, folder: Path = WORDNET_FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    write_kinds(KINDS_FILE)
+    write_kinds(HYPERNYMS_FILE)

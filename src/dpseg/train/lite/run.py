@@ -18,13 +18,13 @@ from torch import Tensor
 
 from dpseg.data.mixture import Mixture
 from dpseg.data.plain_names import plain_name, with_synonyms
-from dpseg.encoders.kernel_projection import TextMap
+from dpseg.encoders.kernel_projection import KernelProjection
 from dpseg.encoders.lite import LEVELS, STRIDE, LiteImageTower
 from dpseg.encoders.minilm import MiniLM
 from dpseg.errors import DataError
 from dpseg.factory.lite import LiteModel, lite_engine, load_lite, save_lite
 from dpseg.factory.load import BANK_FILE, MODEL_FILE
-from dpseg.inference.distractors import unrelated_rivals
+from dpseg.inference.distractors import unrelated_distractors
 from dpseg.prompts.cache import PromptCache
 from dpseg.segmenter import Segmenter
 from dpseg.train.lite.align import align
@@ -89,7 +89,9 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
     common = [
         [name]
-        for name in unrelated_rivals([ClassEntry(first, tuple(rest)) for first, *rest in names])
+        for name in unrelated_distractors(
+            [ClassEntry(first, tuple(rest)) for first, *rest in names]
+        )
     ]
     others, _ = embed_variants(aligned.text_map, text_tower, common, aligned.config.templates)
 
@@ -106,11 +108,11 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     save_lite(model, folder / MODEL_FILE)
     queue = _decoder_training(lesson, model, mixture).collect_regions(REGION_BATCHES)
     finished = load_lite(folder / MODEL_FILE)
-    runtime = lite_engine(finished, text_tower=text_tower)
+    engine = lite_engine(finished, text_tower=text_tower)
     cache = PromptCache(folder / "prompts")
-    bank = build_lite_bank(runtime, data_root, mixture.names, queue, cache=cache)
+    bank = build_lite_bank(engine, data_root, mixture.names, queue, cache=cache)
     bank.save(folder / BANK_FILE)
-    threshold = calibrate(Segmenter(runtime, bank, cache=cache), data_root, recipe.sources)
+    threshold = calibrate(Segmenter(engine, bank, cache=cache), data_root, recipe.sources)
     finished.config = finished.config.model_copy(update={"score_threshold": threshold})
     save_lite(finished, folder / MODEL_FILE)
 
@@ -200,7 +202,10 @@ def _half_tower(lesson: _Lesson, folder: Path, which: int) -> LiteModel:
 
 
 def embed_variants(
-    text_map: TextMap, text_tower: MiniLM, names: Sequence[Sequence[str]], templates: Sequence[str]
+    text_map: KernelProjection,
+    text_tower: MiniLM,
+    names: Sequence[Sequence[str]],
+    templates: Sequence[str],
 ) -> tuple[NameVariants, tuple[Tensor, Tensor]]:
     """Embed names and their synonyms in the joint space.
 
@@ -222,7 +227,7 @@ def embed_variants(
     return NameVariants(variants), (text_map(tokens).clone(), mask)
 
 
-def anchor_embeddings(text_map: TextMap) -> Tensor:
+def anchor_embeddings(text_map: KernelProjection) -> Tensor:
     """Place the map's own centres in the joint space, A D."""
     anchors: Tensor = text_map(text_map.centres)
     return anchors

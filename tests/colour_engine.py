@@ -1,7 +1,7 @@
 """A model without a network, for tests: it knows colours, by word and by sight.
 
-A word such as "red" and a red place get nearly the same unit vector; unknown words get a vector of
-their own. Enough for prompts, refinement and evaluation to behave as with a real model.
+A word such as "red" and a red position get nearly the same unit vector; unknown words get a vector
+of their own. Enough for prompts, refinement and evaluation to behave as with a real model.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ STRIDE = 8
 MAX_WORDS = 12
 
 
-class ColourRuntime:
-    """Implements `Runtime`; counts the calls of each of its methods."""
+class ColourEngine:
+    """Implements `Engine`; counts the calls of each of its methods."""
 
     def __init__(self, *, templates: Sequence[str] = ("{}", "a photo of {}."), key: str = "colour"):
         self.info = ModelInfo("colour", key, 96, STRIDE, (3, 2), tuple(templates), 0.5)
@@ -83,10 +83,10 @@ def _features(image: ImageArray) -> ImageFeatures:
     planes = image.transpose(2, 0, 1).astype(np.float32) / 255  # 3 H W
     height, width = image.shape[:2]
     levels = {j: resize_area(planes, (height >> j, width >> j)) for j in (3, 2)}
-    places = levels[3].reshape(3, -1).T  # (h w) 3
+    positions = levels[3].reshape(3, -1).T  # (h w) 3
     anchors = np.array(list(COLOURS.values()), np.float32) / 255
-    distance = ((places[:, None] - anchors) ** 2).sum(axis=-1)
-    embedding = np.full((len(places), DIMENSION), 0.05, np.float32)
+    distance = ((positions[:, None] - anchors) ** 2).sum(axis=-1)
+    embedding = np.full((len(positions), DIMENSION), 0.05, np.float32)
     embedding[:, : len(COLOURS)] += np.exp(-distance / 0.1)
     grid = (DIMENSION, height >> 3, width >> 3)
     return ImageFeatures(np.ascontiguousarray(embedding.T).reshape(grid), levels)
