@@ -158,7 +158,7 @@ def in_new_process(part: str, classes: int, options: argparse.Namespace) -> Any:
     """Measure in a process of its own."""
     command = [sys.executable, __file__, "--part", part, "--classes", str(classes)]
     command += ["--repeats", str(options.repeats), "--threads", str(options.threads)]
-    command += ["--classes-at-once", str(options.class_chunk), "--spread", str(options.spread)]
+    command += ["--class-chunk", str(options.class_chunk), "--spread", str(options.spread)]
     command += ["--tiny"] if options.tiny else []
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout.splitlines()[-1])
@@ -171,7 +171,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--classes-at-once", type=int, default=CLASS_CHUNK, help="0 decodes all at once"
+        "--class-chunk", type=int, default=CLASS_CHUNK, help="0 decodes all at once"
     )
     parser.add_argument(
         "--spread", type=float, default=SPREAD, help="how differently near the names are; 0: alike"
