@@ -31,6 +31,9 @@ from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextE
 from dpseg.errors import CheckpointError, ShapeError
 from dpseg.files import hash_file
 
+# A program that imported onnxruntime before dpseg has let its telemetry begin: send nothing more.
+onnxruntime.disable_telemetry_events()
+
 
 class OnnxEngine:
     """Run the graphs that `dpseg export` wrote.
