@@ -68,6 +68,18 @@ def test_bad_folders_are_refused(tmp_path):
     (tmp_path / "cat").mkdir()
     with pytest.raises(PromptError, match="holds no example picture"):
         pictures_in(tmp_path)
+    Image.fromarray(MASK).save(tmp_path / "cat" / "one.mask.png")
+    with pytest.raises(PromptError, match="is a mask, but there is no picture"):
+        pictures_in(tmp_path)
+
+
+def test_masks_in_folders_are_found_by_their_mark_and_hidden_files_are_no_examples(tmp_path):
+    (tmp_path / "cat" / "folder.jpg").mkdir(parents=True)
+    (tmp_path / "cat" / "._one.jpg").write_bytes(b"left there by a computer")
+    Image.fromarray(PICTURE).save(tmp_path / "cat" / "one.jpg")
+    Image.fromarray(MASK).save(tmp_path / "cat" / "one.MASK.webp", lossless=True)
+    ((photo, mask),) = pictures_in(tmp_path)["cat"]
+    assert (photo.name, mask.name) == ("one.jpg", "one.MASK.webp")
 
 
 def test_examples_of_unknown_classes_and_bad_pictures_are_refused(engine):
@@ -82,6 +94,8 @@ def test_examples_of_unknown_classes_and_bad_pictures_are_refused(engine):
         ExemplarSource(engine, {"cat": []})
     with pytest.raises(PromptError, match="not a list"):
         ExemplarSource(engine, {"cat": "cat.jpg"})
+    with pytest.raises(PromptError, match=r"'cat' are a tuple of 2; give a list: \[\(photo, mask"):
+        ExemplarSource(engine, {"cat": (PICTURE, MASK)})
 
 
 def test_the_cache_saves_the_encoder(engine, cache):
@@ -117,6 +131,43 @@ def test_masks_of_every_kind():
         np.testing.assert_array_equal(load_mask(mask), expected)
     soft = np.full((2, 2), 0.3)
     np.testing.assert_allclose(load_mask(soft), soft)
+
+
+def painted_mask(mode: str, colours: np.ndarray, alpha: np.ndarray) -> Image.Image:
+    """Put a mask in the alpha of a picture of colours that say nothing of it."""
+    rgba = Image.fromarray(np.concatenate([colours, alpha[..., None]], axis=2))
+    if mode == "P":  # one entry of the palette is clear, as GIF has it
+        indices = Image.fromarray((alpha > 127).astype(np.uint8) + 5, "P")
+        indices.putpalette(np.repeat(np.arange(256, dtype=np.uint8) // 2, 3).tobytes())
+        indices.info["transparency"] = 5
+        return indices
+    return rgba.convert(mode)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+@pytest.mark.parametrize("shade", [0, 128, 255])
+def test_a_mask_with_alpha_means_its_alpha(mode, shade, tmp_path):
+    colours = np.full((96, 96, 3), shade, np.uint8)
+    colours[:60] = 255 - shade  # says something else than the alpha
+    picture = painted_mask(mode, colours, np.where(MASK, 200, 30).astype(np.uint8))
+    picture.save(tmp_path / "mask.png")
+    for mask in (picture, tmp_path / "mask.png", (tmp_path / "mask.png").read_bytes()):
+        np.testing.assert_array_equal(load_mask(mask), MASK.astype(np.float32))
+
+
+@pytest.mark.parametrize("opacity", [0, 128, 255])
+def test_alpha_that_is_the_same_everywhere_says_nothing(opacity):
+    brightness = np.where(MASK, 255, 0).astype(np.uint8)
+    alpha = np.full_like(brightness, opacity)
+    for parts in ((brightness, alpha), (brightness, brightness, brightness, alpha)):
+        mask = load_mask(Image.fromarray(np.stack(parts, axis=2)))
+        np.testing.assert_array_equal(mask, MASK.astype(np.float32))
+
+
+@pytest.mark.parametrize(("kind", "most"), [(np.uint16, 1), (np.uint16, 1000), (np.float32, 1)])
+def test_masks_of_deep_pictures_are_told_from_their_own_brightest_value(kind, most, tmp_path):
+    Image.fromarray((MASK * most).astype(kind)).save(tmp_path / "mask.tif")
+    np.testing.assert_array_equal(load_mask(tmp_path / "mask.tif"), MASK.astype(np.float32))
 
 
 @pytest.mark.parametrize(

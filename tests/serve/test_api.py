@@ -7,6 +7,7 @@ import json
 import logging
 import re
 from collections.abc import Callable
+from typing import Any
 
 import httpx
 import numpy as np
@@ -92,10 +93,14 @@ def test_why_is_the_segmenters(client: httpx.Client, segmenter: Segmenter) -> No
     assert told["winner"]["visual_prompt"] is None
 
 
-def test_examples_with_masks_speak_for_a_name(client: httpx.Client, segmenter: Segmenter) -> None:
+@pytest.mark.parametrize("in_alpha", [False, True])
+def test_examples_with_masks_speak_for_a_name(
+    client: httpx.Client, segmenter: Segmenter, in_alpha: bool
+) -> None:
     shown, mask = paint(("blue", 0, 96, 0, 48)), np.zeros((96, 96), np.uint8)
     mask[:, :48] = 255
-    files = [("examples", ("a.png", png(shown))), ("example_masks", ("m.png", png(mask)))]
+    sent = np.stack([np.full_like(mask, 255)] * 3 + [mask], axis=2) if in_alpha else mask
+    files = [("examples", ("a.png", png(shown))), ("example_masks", ("m.png", png(sent)))]
     fields = {"example_classes": "blorp", "mask_of": "0", "unlabelled": "false"}
     answer = ask(client, "red", files=files, **fields).json()
     expected = segmenter(PHOTO, "red", examples={"blorp": [(shown, mask)]}, unlabelled=False)
@@ -135,10 +140,14 @@ FILE = ("a.png", png(PHOTO))
         ({"example_classes": "cat", "mask_of": "3"}, [("examples", FILE), ("example_masks", FILE)],
          "mask_of"),
         ({"example_classes": "cat"}, [("examples", FILE), ("example_masks", FILE)], "each mask"),
+        ({"example_classes": "cat", "mask_of": ["0", "0"]},
+         [("examples", FILE), ("example_masks", FILE), ("example_masks", FILE)], "one mask"),
+        ({"example_classes": "cat", "mask_of": "0"},
+         [("examples", FILE), ("example_masks", ("m.png", b"text"))], "the mask is not a picture"),
     ],
 )  # fmt: skip
 def test_questions_that_cannot_be_answered(
-    client: httpx.Client, fields: dict[str, str], files: list[object], says: str
+    client: httpx.Client, fields: dict[str, Any], files: list[object], says: str
 ) -> None:
     assert says in complaint(ask(client, **{"classes": "red", **fields}, files=files), 422)
 

@@ -19,7 +19,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from dpseg.arrays import ImageArray
 from dpseg.errors import ImageError
 
-PhotoLike: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[Any]"
+PictureFile: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
+PhotoLike: TypeAlias = "PictureFile | npt.NDArray[Any]"
 
 #: File formats that are opened; everything else is refused, whatever its ending says.
 FORMATS = ("AVIF", "BMP", "GIF", "JPEG", "JPEG2000", "PNG", "PPM", "TIFF", "WEBP")
@@ -59,8 +60,24 @@ def load_photo(
     """
     if isinstance(photo, np.ndarray):
         return _from_array(photo, max_pixels=max_pixels)
+    return _from_pillow(open_upright(photo, max_pixels=max_pixels, what=what), what=what)
+
+
+def open_upright(
+    photo: PictureFile, *, max_pixels: int = MAX_PIXELS, what: str = "the photo"
+) -> Image.Image:
+    """Decode a picture and turn it upright; its pixels stay of the kind that they are.
+
+    Args:
+        photo: a path, a file's bytes, or a PIL picture.
+        max_pixels: pictures with more pixels are refused.
+        what: how errors call a picture that has no path.
+
+    Raises:
+        ImageError: the picture is missing, damaged, of no allowed format, empty or too large.
+    """
     if isinstance(photo, Image.Image):
-        return _from_pillow(photo, what=what, max_pixels=max_pixels)
+        return _decoded(photo, what=what, max_pixels=max_pixels)
     if isinstance(photo, bytes):
         if not photo:
             raise ImageError(f"{what} is empty: 0 bytes were given.")
@@ -72,7 +89,7 @@ def load_photo(
     )
 
 
-def _from_path(path: Path, *, max_pixels: int) -> ImageArray:
+def _from_path(path: Path, *, max_pixels: int) -> Image.Image:
     try:
         with path.open("rb") as file:
             if os.fstat(file.fileno()).st_size == 0:
@@ -86,7 +103,7 @@ def _from_path(path: Path, *, max_pixels: int) -> ImageArray:
         raise ImageError(f"{path} cannot be read: {_one_line(error)}.") from error
 
 
-def _from_file(file: Any, *, what: str, max_pixels: int) -> ImageArray:
+def _from_file(file: Any, *, what: str, max_pixels: int) -> Image.Image:
     try:
         picture = Image.open(file, formats=FORMATS)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -98,14 +115,20 @@ def _from_file(file: Any, *, what: str, max_pixels: int) -> ImageArray:
     except (OSError, SyntaxError, ValueError, struct.error) as error:
         raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
     with picture:
-        return _from_pillow(picture, what=what, max_pixels=max_pixels)
+        return _decoded(picture, what=what, max_pixels=max_pixels)
 
 
-def _from_pillow(picture: Image.Image, *, what: str, max_pixels: int) -> ImageArray:
+def _decoded(picture: Image.Image, *, what: str, max_pixels: int) -> Image.Image:
     _check_size(picture.height, picture.width, what=what, max_pixels=max_pixels)
     try:
         picture.load()
-        picture = _upright(picture)
+        return _upright(picture)
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
+
+
+def _from_pillow(picture: Image.Image, *, what: str) -> ImageArray:
+    try:
         if picture.mode.startswith("I") or picture.mode == "F":
             return _to_rgb(_to_eight_bits(np.asarray(picture)))
         if picture.has_transparency_data:
@@ -128,7 +151,7 @@ def _from_array(array: npt.NDArray[Any], *, max_pixels: int) -> ImageArray:
     _check_size(array.shape[0], array.shape[1], what="the array", max_pixels=max_pixels)
     pixels = _to_eight_bits(array) if array.dtype == np.uint16 else array.astype(np.uint8)
     if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return _from_pillow(Image.fromarray(pixels), what="the array", max_pixels=max_pixels)
+        return _from_pillow(Image.fromarray(pixels), what="the array")
     return _to_rgb(pixels)
 
 

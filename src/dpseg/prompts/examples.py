@@ -12,26 +12,28 @@ from PIL import Image
 
 from dpseg.arrays import FloatArray, ImageArray
 from dpseg.errors import PromptError
-from dpseg.imaging.photo import SUFFIXES, PhotoLike, load_photo
+from dpseg.imaging.photo import MAX_PIXELS, SUFFIXES, PhotoLike, load_photo, open_upright
 from dpseg.prompts.regions import check_frame
 
 #: A photo, or a photo and its mask.
 PictureLike: TypeAlias = "PhotoLike | tuple[PhotoLike, PhotoLike | npt.NDArray[Any] | None]"
 
-MASK_SUFFIX = ".mask.png"
+#: What a mask's file name has before its ending: `one.mask.png` is the mask of `one.jpg`.
+MASK_MARK = ".mask"
 
 
 def pictures_in(folder: Path | str) -> dict[str, list[PictureLike]]:
     """List the example pictures of a folder.
 
     Args:
-        folder: holds `NAME/*.jpg` (or any photo format) and `NAME/*.mask.png`.
+        folder: holds `NAME/*.jpg` and `NAME/*.mask.png`, or any other photo format. Hidden files
+            are passed over.
 
     Returns:
         Name to pictures in the order of their file names, each with its mask if it has one.
 
     Raises:
-        PromptError: there is no class folder, or one of them holds no picture.
+        PromptError: there is no class folder, one of them holds no picture, or a mask has none.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -40,18 +42,30 @@ def pictures_in(folder: Path | str) -> dict[str, list[PictureLike]]:
     for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         if class_folder.name.startswith("."):
             continue
-        pictures: list[PictureLike] = []
-        for path in sorted(class_folder.iterdir()):
-            if path.suffix.lower() not in SUFFIXES or path.name.endswith(MASK_SUFFIX):
-                continue
-            mask = path.with_name(f"{path.stem}{MASK_SUFFIX}")
-            pictures.append((path, mask) if mask.exists() else path)
-        if not pictures:
-            raise PromptError(f"{class_folder} holds no example picture")
-        found[class_folder.name] = pictures
+        found[class_folder.name] = _pictures_of_class(class_folder)
     if not found:
         raise PromptError(f"{folder} holds no folder of example pictures, such as {folder}/cat/")
     return found
+
+
+def _pictures_of_class(folder: Path) -> list[PictureLike]:
+    """List the pictures of one class's folder, each with its mask."""
+    paths = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    ]
+    masks = {
+        path.stem[: -len(MASK_MARK)]: path
+        for path in paths
+        if path.stem.lower().endswith(MASK_MARK)
+    }
+    photos = [path for path in paths if path not in masks.values()]
+    for stem in masks.keys() - {path.stem for path in photos}:
+        raise PromptError(f"{masks[stem]} is a mask, but there is no picture {folder / stem}.*")
+    if not photos:
+        raise PromptError(f"{folder} holds no example picture")
+    return [(path, masks[path.stem]) if path.stem in masks else path for path in photos]
 
 
 def load_example(example: PictureLike) -> tuple[ImageArray, FloatArray | None]:
@@ -79,12 +93,20 @@ def load_example(example: PictureLike) -> tuple[ImageArray, FloatArray | None]:
     return image, mask
 
 
-def load_mask(mask: PhotoLike | npt.NDArray[Any]) -> FloatArray:
+def load_mask(
+    mask: PhotoLike | npt.NDArray[Any],
+    *,
+    max_pixels: int = MAX_PIXELS,
+    what: str = "the mask",
+) -> FloatArray:
     """Read a mask.
 
     Args:
-        mask: a picture whose object is brighter than the rest, or an array H W: bool, whole
-            numbers (the object is not 0), or values in [0, 1].
+        mask: a picture whose object is more opaque than the rest or, where all is equally opaque,
+            brighter; or an array H W: bool, whole numbers (the object is not 0), or values in
+            [0, 1].
+        max_pixels: pictures with more pixels are refused.
+        what: how errors call a picture that has no path.
 
     Returns:
         H W, values in [0, 1].
@@ -94,8 +116,8 @@ def load_mask(mask: PhotoLike | npt.NDArray[Any]) -> FloatArray:
         PromptError: the mask is empty or its array is not as described.
     """
     if isinstance(mask, (str, os.PathLike, bytes, Image.Image)):
-        brightness = load_photo(mask).max(axis=2)  # H W
-        values: FloatArray = (brightness > brightness.max() / 2).astype(np.float32)
+        strength = _strength(open_upright(mask, max_pixels=max_pixels, what=what))
+        values: FloatArray = (strength > strength.max() / 2).astype(np.float32)
     else:
         array = np.asarray(mask)
         if array.ndim != 2 or array.size == 0 or array.dtype.kind not in "biuf":
@@ -106,3 +128,21 @@ def load_mask(mask: PhotoLike | npt.NDArray[Any]) -> FloatArray:
     if not values.any():
         raise PromptError("the mask is empty; mark the object in it")
     return values
+
+
+def _strength(picture: Image.Image) -> npt.NDArray[Any]:
+    """Tell how strongly a mask marks each pixel: by its alpha if that varies, else by its colour.
+
+    Returns:
+        H W, at least 0.
+    """
+    strength: npt.NDArray[Any]
+    if picture.mode.startswith("I") or picture.mode == "F":
+        strength = np.nan_to_num(np.asarray(picture, np.float32).clip(min=0), posinf=0)
+        return strength
+    if picture.has_transparency_data:
+        strength = np.asarray(picture.convert("RGBA").getchannel("A"))
+        if strength.min() < strength.max():
+            return strength
+    strength = np.asarray(picture.convert("RGB")).max(axis=2)
+    return strength

@@ -57,6 +57,11 @@ class ExemplarSource:
         self._pictures = pictures
         self._cache = cache
         for name, examples in pictures.items():
+            if isinstance(examples, tuple):  # may mean one picture with its mask, or two pictures
+                raise PromptError(
+                    f"examples of {name!r} are a tuple of {len(examples)}; give a list: "
+                    "[(photo, mask)] for a picture with its mask, [photo, photo] for two pictures"
+                )
             if isinstance(examples, (str, bytes)) or not isinstance(examples, Sequence):
                 raise PromptError(f"examples of {name!r} are not a list of pictures")
             if not examples:

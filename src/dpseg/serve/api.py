@@ -93,7 +93,7 @@ def make_router(service: Service) -> APIRouter:
             Form(description="the class of each example, in the same order", examples=[["mascot"]]),
         ] = [],  # noqa: B006
         example_masks: Annotated[
-            list[UploadFile], File(description="masks, brighter where the thing is")
+            list[UploadFile], File(description="masks, brighter or more opaque where the thing is")
         ] = [],  # noqa: B006
         mask_of: Annotated[
             list[int], Form(description="the example, from 0, that each mask belongs to")

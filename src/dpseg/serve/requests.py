@@ -9,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
-from PIL import Image
-
+from dpseg.arrays import FloatArray, ImageArray
 from dpseg.errors import ImageError, PromptError, VocabularyError
 from dpseg.imaging.photo import load_photo
+from dpseg.prompts.examples import load_mask
 from dpseg.prompts.ontology import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
@@ -54,15 +52,14 @@ class Asked:
         Raises:
             DPSegError: the pictures or the names cannot be used.
         """
-        examples: dict[str, list[tuple[npt.NDArray[np.uint8], Image.Image | None]]] = {}
+        examples: dict[str, list[tuple[ImageArray, FloatArray | None]]] = {}
         for number, shown in enumerate(self.examples, 1):
             try:
                 picture = load_photo(shown.picture, max_pixels=max_pixels, what="the file")
                 mask = None
                 if shown.mask is not None:
-                    pixels = load_photo(shown.mask, max_pixels=max_pixels, what="the mask")
-                    mask = Image.fromarray(pixels)
-            except ImageError as error:
+                    mask = load_mask(shown.mask, max_pixels=max_pixels)
+            except (ImageError, PromptError) as error:
                 raise PromptError(f"example {number}, of {shown.name!r}: {error}") from error
             examples.setdefault(shown.name, []).append((picture, mask))
         return segmenter(
@@ -130,6 +127,8 @@ def read_examples(
         )
     if any(not 0 <= index < len(pictures) for index in mask_of):
         raise PromptError(f"mask_of is {list(mask_of)}, but {len(pictures)} examples were given.")
+    if len(set(mask_of)) < len(mask_of):
+        raise PromptError(f"mask_of is {list(mask_of)}; an example has one mask.")
     if any(not name.strip() for name in names):
         raise PromptError("an example_classes is empty; name what each picture shows.")
     mask_for = dict(zip(mask_of, masks, strict=True))
