@@ -72,3 +72,18 @@ def clip_config():
 @pytest.fixture(scope="session")
 def sed_config(clip_config):
     return clip_config.model_copy(update={"name": "sed-tiny", "network": "sed"})
+
+
+@pytest.fixture(scope="session")
+def err_seg_config(clip_config):
+    """The settings of an ERR-Seg on the same towers."""
+    import err_seg_reference as tiny
+    from dpseg.factory.config import PRESETS
+
+    preset = PRESETS["err-seg-convnext-b"]
+    names = ("templates", "synonyms", "pixel_statistics", "embedding_stride", "guidance_levels")
+    settings = {name: getattr(preset, name) for name in names}
+    sizes = {"widths": tiny.WIDTHS, "projections": tiny.PROJECTIONS, "layers": tiny.LAYERS}
+    return clip_config.model_copy(
+        update={"name": "err-seg-tiny", "network": "err-seg", **settings, **sizes}
+    )

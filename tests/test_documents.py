@@ -38,6 +38,8 @@ import dpseg.prompts.diffusion
 import dpseg.serve.server
 import dpseg.train.clip.run
 import dpseg.train.lite.run
+import err_seg_reference
+import sed_reference
 from colour_engine import paint
 from common_words import CommonWords
 from dpseg.batch.folder import run_local
@@ -56,7 +58,6 @@ from dpseg.serve import ServeSettings
 from dpseg.video.streams import VideoOut
 from dpseg.vocabulary import Vocabulary
 from geo.maps import colour_map, write_map
-from sed_reference import tiny_checkpoint
 from serving import listening
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +99,7 @@ def place(
     monkeypatch: pytest.MonkeyPatch,
     clip_config: ClipConfig,
     sed_config: ClipConfig,
+    err_seg_config: ClipConfig,
 ) -> Iterator[Path]:
     """A folder that looks like the repository, with data, runs and pictures beside it."""
     for name in ("examples", "recipes", "benchmarks"):
@@ -114,8 +116,9 @@ def place(
         (tmp_path / "runs" / name / "dpseg-lite.safetensors").touch()
     write_map(tmp_path / "field.tif", colour_map(300, 400))
     write_clip(tmp_path / "clip.mp4")
-    torch.save({"model": tiny_checkpoint()}, tmp_path / "sed_model_base.pth")
-    for config in (clip_config, sed_config):  # of that checkpoint's size
+    torch.save({"model": sed_reference.tiny_checkpoint()}, tmp_path / "sed_model_base.pth")
+    torch.save({"model": err_seg_reference.tiny_checkpoint()}, tmp_path / "err_seg_base.pth")
+    for config in (clip_config, sed_config, err_seg_config):  # of those checkpoints' size
         monkeypatch.setitem(PRESETS, config.name, config)
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

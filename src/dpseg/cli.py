@@ -18,7 +18,7 @@ from dpseg.commands.common import FAILED, complain
 from dpseg.commands.convert import convert
 from dpseg.commands.evaluate import ablate, evaluate
 from dpseg.commands.export import export
-from dpseg.commands.import_sed import import_sed
+from dpseg.commands.import_model import import_model
 from dpseg.commands.label_studio import label_studio
 from dpseg.commands.segment import segment
 from dpseg.commands.serve import serve
@@ -88,7 +88,8 @@ def models(
         typer.echo(f"{record['name']}  {record['source']}{size}")
 
 
-app.command("import-sed")(import_sed)
+app.command("import")(import_model)
+app.command("import-sed", hidden=True)(import_model)  # its name until others were known too
 app.command()(serve)
 app.command()(export)
 app.command()(evaluate)

@@ -10,7 +10,7 @@ COMMANDS = {
     "train recipe.yaml --data DATA --out OUT": "train",
     "tune DATA/voc --out mine.safetensors": "torch",
     "export --out OUT": "onnx",
-    "import-sed sed.pth --out OUT": "clip",
+    "import sed.pth --out OUT": "clip",
     "segment photo.jpg -c cat --model dpseg-convnext-b": "clip",
 }
 

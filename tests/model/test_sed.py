@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dpseg.factory.importers.sed import import_sed
+from dpseg.factory.importers.published import import_checkpoint
 from dpseg.model.dpseg import ForwardOptions, Prompts
 from dpseg.model.sed import ClassTransformer
 from sed_reference import LEVEL_CHANNELS, TEMPLATES, Reference, tiny_checkpoint
@@ -19,7 +19,7 @@ def state():
 
 @pytest.fixture(scope="module")
 def network(state, sed_config):
-    model, _ = import_sed(state, sed_config)
+    model, _ = import_checkpoint(state, config=sed_config)
     return model.network.requires_grad_(False)
 
 

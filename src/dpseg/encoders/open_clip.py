@@ -1,7 +1,8 @@
 """CLIP encoders on a ConvNeXt of open_clip, read densely.
 
 The image tower's pooling is left out: every position of its last stage goes through head norm and
-projection on its own, and lands in the space of the text tower. The text tower is frozen. The
+projection on its own, and lands in the space of the text tower. Its blocks can be run a second time
+on the stage before, so that the embedding is read at stride 16. The text tower is frozen. The
 prompt encoder is the image tower, until fine-tuning begins: then a frozen copy stays behind.
 """
 
@@ -14,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import torch
 from safetensors import SafetensorError
@@ -25,6 +26,8 @@ from dpseg.encoders.protocol import FeaturePyramid, SentenceEmbedding
 from dpseg.errors import CheckpointError, require_extra
 
 STRIDE = 32
+LEVELS = (2, 3, 4, 5)
+EmbeddingStride: TypeAlias = Literal[32, 16]
 BATCH = 128  # sentences a pass
 EXTRA = "clip"
 
@@ -36,6 +39,10 @@ class OpenClipEncoder(nn.Module):
         name: open_clip's name of a ConvNeXt model.
         pretrained: open_clip's tag of its weights, or a file; None initialises at random.
         architecture: parts of open_clip's model configuration to replace.
+        embedding_stride: of the image embedding; 16 runs the last stage a second time, on the stage
+            before it, and gives the embedding at 32 beside.
+        levels: levels j of the features.
+        pixel_statistics: mean and deviation of RGB in [0, 1]; None for open_clip's.
 
     Raises:
         CheckpointError: there is no such model, or its weights cannot be had.
@@ -52,15 +59,21 @@ class OpenClipEncoder(nn.Module):
         *,
         pretrained: str | None,
         architecture: Mapping[str, Any] | None = None,
+        embedding_stride: EmbeddingStride = 32,
+        levels: Sequence[int] = (4, 3, 2),
+        pixel_statistics: Sequence[Sequence[float]] | None = None,
     ) -> None:
         super().__init__()
         open_clip = require_extra("open_clip", EXTRA)
+        self.embedding_stride = embedding_stride
+        self.levels = tuple(levels)
         self.clip = _create(open_clip, name, pretrained, architecture or {})
-        self._tokenize = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
-        for buffer, values in (
-            ("pixel_mean", open_clip.OPENAI_DATASET_MEAN),
-            ("pixel_std", open_clip.OPENAI_DATASET_STD),
-        ):
+        if embedding_stride == 16:
+            self.clip.visual.fine_downsample = _at_stride_1(self.clip.visual.trunk)
+        self.tokenize = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
+        usual = (open_clip.OPENAI_DATASET_MEAN, open_clip.OPENAI_DATASET_STD)
+        statistics = pixel_statistics or usual
+        for buffer, values in zip(("pixel_mean", "pixel_std"), statistics, strict=True):
             self.register_buffer(buffer, torch.tensor(values)[:, None, None], persistent=False)
         self.prompt_tower: nn.Module | None = None
         for parameter in self.text_parameters():
@@ -97,7 +110,7 @@ class OpenClipEncoder(nn.Module):
         """
         whole, tokens, masks = [], [], []
         for start in range(0, len(sentences), BATCH):
-            ids = self._tokenize(list(sentences[start : start + BATCH])).to(self.pixel_mean.device)
+            ids = self.tokenize(list(sentences[start : start + BATCH])).to(self.pixel_mean.device)
             ends = ids.argmax(-1)  # the end token has the largest id
             ids = ids[:, : int(ends.max()) + 1]
             outputs = self._text_outputs(ids)  # N L D
@@ -130,9 +143,9 @@ class OpenClipEncoder(nn.Module):
             images: RGB in [0, 1], B 3 H W, sides multiples of 32.
 
         Returns:
-            Image embedding at stride 32 (not normalised), and features at strides 16, 8, 4.
+            Image embedding (not normalised) and the features of the levels.
 
-        Source: SED and DPSeg, dense image encoder.
+        Source: SED and DPSeg, dense image encoder; ERR-Seg, embedding at stride 16.
         """
         return self._dense(self.clip.visual, images)
 
@@ -144,13 +157,35 @@ class OpenClipEncoder(nn.Module):
     def _dense(self, visual: Any, images: Tensor) -> FeaturePyramid:
         trunk = visual.trunk
         x = trunk.stem((images - self.pixel_mean) / self.pixel_std)
-        levels = {}
-        for level, stage in zip((2, 3, 4, 5), trunk.stages, strict=True):
+        stages = {}
+        for level, stage in zip(LEVELS, trunk.stages, strict=True):
             x = stage(x)
-            levels[level] = x
-        positions = trunk.head.norm(trunk.norm_pre(x)).permute(0, 2, 3, 1)  # B h w C
-        embedding: Tensor = visual.head(positions)  # B h w D
-        return FeaturePyramid(embedding.permute(0, 3, 1, 2), {j: levels[j] for j in (4, 3, 2)})
+            stages[level] = x
+        levels = {level: stages[level] for level in self.levels}
+        coarse = _project(visual, stages[5])
+        if self.embedding_stride == STRIDE:
+            return FeaturePyramid(coarse, levels)
+        x = visual.fine_downsample(stages[4])  # B C_5 h+1 w+1
+        x = F.interpolate(x, stages[4].shape[-2:], mode="bilinear", align_corners=False)
+        return FeaturePyramid(_project(visual, trunk.stages[-1].blocks(x)), levels, coarse)
+
+
+def _project(visual: Any, x: Tensor) -> Tensor:
+    """Bring every position into the joint space by itself, B C h w to B D h w."""
+    positions = visual.trunk.head.norm(visual.trunk.norm_pre(x)).permute(0, 2, 3, 1)  # B h w C
+    embedding: Tensor = visual.head(positions)
+    return embedding.permute(0, 3, 1, 2)
+
+
+def _at_stride_1(trunk: Any) -> nn.Module:
+    """Copy the last stage's downsampling, made to keep the resolution by a frame of zeros.
+
+    Source: ERR-Seg, dense embedding at stride 16.
+    """
+    downsample: nn.Module = copy.deepcopy(trunk.stages[-1].downsample)
+    convolution = downsample[-1]  # type: ignore[index]
+    convolution.stride, convolution.padding = (1, 1), (1, 1)
+    return downsample
 
 
 def published_weights(name: str) -> list[str] | None:

@@ -31,10 +31,13 @@ class FeaturePyramid:
     Attributes:
         image_embedding: B D h w.
         image_features: level j to B C_j h_j w_j.
+        coarse_embedding: the embedding at twice the stride, for networks that compare at both,
+            B D h/2 w/2.
     """
 
     image_embedding: Tensor
     image_features: dict[int, Tensor]
+    coarse_embedding: Tensor | None = None
 
 
 class DualEncoder(Protocol):

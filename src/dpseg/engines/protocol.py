@@ -26,10 +26,13 @@ class ImageFeatures:
     Attributes:
         image_embedding: dense text-aligned embedding, D h w.
         image_features: features of the guidance levels, level j to C_j h_j w_j.
+        coarse_embedding: the embedding at twice the stride, for networks that compare at both,
+            D h/2 w/2.
     """
 
     image_embedding: FloatArray
     image_features: Mapping[int, FloatArray]
+    coarse_embedding: FloatArray | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +116,7 @@ class ModelInfo:
         templates: the M sentence templates, each with one `{}`.
         score_threshold: calibrated sigmoid score in [0, 1] below which a pixel is unlabelled, if a
             few names are given; see `UnlabelledRules.needed_score`.
+        synonyms: whether a class's synonyms are averaged with its name.
     """
 
     name: str
@@ -122,6 +126,7 @@ class ModelInfo:
     levels: tuple[int, ...]
     templates: tuple[str, ...]
     score_threshold: float
+    synonyms: bool = True
 
 
 class Engine(Protocol):

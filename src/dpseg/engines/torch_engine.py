@@ -103,27 +103,33 @@ class TorchEngine:
     def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
         """Score K classes at each position: logits, K h' w' at stride 4."""
         device = self._device
-        levels = {
-            j: torch.from_numpy(f)[None].to(device) for j, f in features.image_features.items()
-        }
+
+        def batch(array: FloatArray) -> Tensor:
+            return torch.from_numpy(array)[None].to(device)
+
+        coarse = features.coarse_embedding
         with _fast_matrix_types():
             logits: Tensor = self.network(
-                torch.from_numpy(features.image_embedding)[None].to(device),
-                levels,
+                batch(features.image_embedding),
+                {j: batch(one) for j, one in features.image_features.items()},
                 prompt_tensors(prompts).to(device),
                 self.switches,
+                **({} if coarse is None else {"coarse_embedding": batch(coarse)}),
             )
         return logits[0].float().cpu().numpy()
 
 
 def _first(pyramid: FeaturePyramid) -> ImageFeatures:
     """Take the one picture out of a batch."""
+
+    def array(batch: Tensor) -> FloatArray:
+        return batch[0].float().cpu().contiguous().numpy()
+
+    coarse = pyramid.coarse_embedding
     return ImageFeatures(
-        image_embedding=pyramid.image_embedding[0].float().cpu().contiguous().numpy(),
-        image_features={
-            level: features[0].float().cpu().contiguous().numpy()
-            for level, features in pyramid.image_features.items()
-        },
+        image_embedding=array(pyramid.image_embedding),
+        image_features={level: array(one) for level, one in pyramid.image_features.items()},
+        coarse_embedding=None if coarse is None else array(coarse),
     )
 
 

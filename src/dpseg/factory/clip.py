@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from dpseg.encoders.open_clip import OpenClipEncoder, published_weights
+from dpseg.encoders.open_clip import OpenClipEncoder, joint_dimension, published_weights
 from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
@@ -17,6 +17,8 @@ from dpseg.factory.config import PRESETS, ClipConfig, model_info
 from dpseg.factory.lite import TOKEN_CHANNELS
 from dpseg.model.decoder import DecoderConfig
 from dpseg.model.dpseg import DPSeg, ForwardOptions
+from dpseg.model.err_seg import ErrSeg
+from dpseg.model.err_seg_decoder import ErrSegSizes
 from dpseg.model.sed import SED
 from dpseg.model.stage import StageConfig
 from dpseg.prompts.templates import imagenet_templates
@@ -42,16 +44,16 @@ class ClipModel(nn.Module):
         templates = config.templates or imagenet_templates()
         self.config = config.model_copy(update={"templates": templates})
         self.encoder = OpenClipEncoder(
-            config.clip, pretrained=config.pretrained, architecture=config.architecture
+            config.clip,
+            pretrained=config.pretrained,
+            architecture=config.architecture,
+            embedding_stride=config.embedding_stride,
+            levels=config.guidance_levels,
+            pixel_statistics=config.pixel_statistics,
         )
         if config.own_prompt_tower:
             self.encoder.keep_prompt_tower()
-        sizes = clip_decoder(self.config, self.encoder.level_channels)
-        self.network: DPSeg | SED = (
-            DPSeg(decoder=sizes, mixed_templates=len(templates))
-            if config.network == "dpseg"
-            else SED(decoder=sizes)
-        )
+        self.network = _make_network(self.config, self.encoder)
         self.to(memory_format=torch.channels_last)  # convolutions on CPUs are faster so
 
     def encoder_key(self) -> str:
@@ -64,7 +66,8 @@ class ClipModel(nn.Module):
 
     def switches(self) -> ForwardOptions:
         """Tell what can take part: an untrained decoder would enlarge F_c and change nothing."""
-        return ForwardOptions(decoder=not self.network.decoder.silent, class_chunk=CLASS_CHUNK)
+        trained = isinstance(self.network, ErrSeg) or not self.network.decoder.silent
+        return ForwardOptions(decoder=trained, class_chunk=CLASS_CHUNK)
 
     def keep_prompt_tower(self) -> None:
         """Freeze a copy of the image tower as the prompt encoder; call it before fine-tuning."""
@@ -89,6 +92,26 @@ def clip_engine(model: ClipModel, *, switches: ForwardOptions | None = None) -> 
         info=info,
         switches=switches or model.switches(),
     )
+
+
+def _make_network(config: ClipConfig, encoder: OpenClipEncoder) -> DPSeg | SED | ErrSeg:
+    """Make what stands behind the encoders."""
+    channels = encoder.level_channels
+    if config.network == "err-seg":
+        return ErrSeg(
+            sizes=ErrSegSizes(
+                text_channels=joint_dimension(config.clip, config.architecture),
+                image_channels=channels,
+                widths=config.widths,
+                projections=config.projections,
+                heads=config.heads,
+                layers=config.layers,
+            )
+        )
+    sizes = clip_decoder(config, channels)
+    if config.network == "sed":
+        return SED(decoder=sizes)
+    return DPSeg(decoder=sizes, mixed_templates=len(config.templates))
 
 
 def clip_decoder(config: ClipConfig, level_channels: dict[int, int]) -> DecoderConfig:
@@ -146,7 +169,7 @@ def named_clip_config(name: str) -> ClipConfig:
         if preset.network == "sed":
             raise CheckpointError(
                 f"{model}'s decoder is in SED's checkpoints only; get one, then: "
-                f"dpseg import-sed FILE --out FOLDER"
+                f"dpseg import FILE --out FOLDER"
             )
         return preset.model_copy(update={"pretrained": weights}) if weights else preset
     tags = published_weights(model)

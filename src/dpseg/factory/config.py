@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict
 
 from dpseg.engines.protocol import ModelInfo
 from dpseg.prompts.templates import SHORT_TEMPLATES
+
+Network: TypeAlias = Literal["dpseg", "sed", "err-seg"]
+RGB: TypeAlias = tuple[float, float, float]
+
+#: Mean and deviation of ImageNet's pixels, RGB in [0, 1].
+IMAGENET_PIXELS: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class LiteConfig(BaseModel):
@@ -44,6 +50,11 @@ class LiteConfig(BaseModel):
     anchors: int = 0
 
     @property
+    def synonyms(self) -> bool:
+        """Tell that a class's synonyms are averaged with its name."""
+        return True
+
+    @property
     def source(self) -> str:
         """Tell where weights come from that are not in the package."""
         return "weights are missing"
@@ -59,10 +70,14 @@ class ClipConfig(BaseModel):
         architecture: parts of open_clip's model configuration to replace, for other sizes.
         network: what stands behind the encoders.
         templates: the M sentence templates; none stands for the 80 of ImageNet.
+        synonyms: whether a class's synonyms are averaged with its name.
+        pixel_statistics: mean and deviation of RGB in [0, 1]; None for open_clip's.
+        embedding_stride: of the image embedding, 32 or 16.
         widths: channels before the first stage, then after each stage.
         projections: channels of each stage's image features, and of its guidance.
-        heads: of the class attention.
-        guidance_levels: levels j of the stages, deepest first.
+        heads: of the decoder's attention.
+        layers: of ERR-Seg's aggregator.
+        guidance_levels: levels j of the image features, deepest first.
         own_prompt_tower: whether the prompt encoder has weights of its own, as after fine-tuning;
             else it is the image tower.
         image_size: long side in pixels of the view that the model likes best.
@@ -76,11 +91,15 @@ class ClipConfig(BaseModel):
     clip: str
     pretrained: str | None
     architecture: Mapping[str, Any] | None = None
-    network: Literal["dpseg", "sed"] = "dpseg"
+    network: Network = "dpseg"
     templates: tuple[str, ...] = ()
+    synonyms: bool = True
+    pixel_statistics: tuple[RGB, RGB] | None = None
+    embedding_stride: Literal[32, 16] = 32
     widths: tuple[int, ...] = (128, 64, 32, 16)
     projections: tuple[int, ...] = (32, 16, 8)
     heads: int = 4
+    layers: int = 4
     guidance_levels: tuple[int, ...] = (4, 3, 2)
     own_prompt_tower: bool = False
     image_size: int = 768
@@ -90,7 +109,7 @@ class ClipConfig(BaseModel):
     def source(self) -> str:
         """Tell where weights come from that are not in the package."""
         if self.network == "sed":
-            return "by import-sed, from SED's checkpoints"
+            return "by dpseg import, from SED's checkpoints"
         return f"from the hub at first use: {self.clip} {self.pretrained}, decoder untrained"
 
 
@@ -100,13 +119,34 @@ _TOWERS = {
     "b": ("convnext_base_w_320", "laion_aesthetic_s13b_b82k"),
     "l": ("convnext_large_d_320", "laion2b_s29b_b131k_ft_soup"),
 }
-_NETWORKS: tuple[Literal["dpseg", "sed"], ...] = ("dpseg", "sed")
-PRESETS: Mapping[str, ModelConfig] = {"dpseg-lite": LiteConfig()} | {
-    f"{network}-convnext-{size}": ClipConfig(
-        name=f"{network}-convnext-{size}", clip=clip, pretrained=tag, network=network
+#: What sets a network's presets apart from DPSeg's.
+_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "err-seg": {
+        "templates": ("A photo of a {} in the scene",),
+        "synonyms": False,
+        "pixel_statistics": IMAGENET_PIXELS,
+        "embedding_stride": 16,
+        "guidance_levels": (5, 4, 3, 2),
+    }
+}
+_IMAGE_SIZES = {"err-seg-convnext-b": 640}
+
+
+def _clip_preset(network: Network, size: str) -> ClipConfig:
+    name, (clip, tag) = f"{network}-convnext-{size}", _TOWERS[size]
+    return ClipConfig(
+        name=name,
+        clip=clip,
+        pretrained=tag,
+        network=network,
+        image_size=_IMAGE_SIZES.get(name, 768),
+        **_SETTINGS.get(network, {}),
     )
-    for network in _NETWORKS
-    for size, (clip, tag) in _TOWERS.items()
+
+
+_CLIP_PRESETS = [_clip_preset(network, size) for network in get_args(Network) for size in _TOWERS]
+PRESETS: Mapping[str, ModelConfig] = {"dpseg-lite": LiteConfig()} | {
+    config.name: config for config in _CLIP_PRESETS
 }
 
 
@@ -126,4 +166,5 @@ def model_info(config: ModelConfig, *, encoder_key: str, stride: int) -> ModelIn
         levels=config.guidance_levels,
         templates=config.templates,
         score_threshold=config.score_threshold,
+        synonyms=config.synonyms,
     )

@@ -70,6 +70,8 @@ class ForwardOptions:
         keep: classes that each position keeps alive in early rejection; None rejects none.
         class_chunk: how many classes the decoder works on at a time, which bounds its memory
             and changes nothing else; None takes all.
+        chosen: how many classes a network that chooses them by image decodes; None goes by the
+            length of the vocabulary.
     """
 
     strategy: PromptStrategy = "average"
@@ -79,6 +81,7 @@ class ForwardOptions:
     decoder: bool = True
     keep: int | None = 8
     class_chunk: int | None = None
+    chosen: int | None = None
 
     def replace(self, **changes: object) -> ForwardOptions:
         """Copy with some settings changed."""

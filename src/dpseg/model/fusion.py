@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-
-_CHANNELS_PER_GROUP = 16
 
 
 class ProjectedFusion(nn.Module):
@@ -16,8 +16,10 @@ class ProjectedFusion(nn.Module):
         channels: of the enlarged class maps.
         image_channels: C_j of the image features.
         image_projection: channels that they are projected to.
-        guidance_channels: of each class's guidance.
+        guidance_channels: of each class's guidance; 0 where it has none.
         channels_out: of the result.
+        group_channels: channels that are normalised together.
+        activation: behind the projection of the image features.
 
     Source: SED, decoder; DPSeg takes it over. A convolution over concatenated inputs is the sum of
     convolutions over the parts, and the image's part is the same for all classes: `project`
@@ -32,9 +34,12 @@ class ProjectedFusion(nn.Module):
         image_projection: int,
         guidance_channels: int,
         channels_out: int,
+        group_channels: int = 16,
+        activation: Callable[[Tensor], Tensor] = F.relu,
     ) -> None:
         super().__init__()
-        groups = max(1, channels_out // _CHANNELS_PER_GROUP)
+        groups = max(1, channels_out // group_channels)
+        self.activation = activation
         self.project_image = nn.Conv2d(image_channels, image_projection, 3, padding=1)
         self.fuse_cost = nn.Conv2d(
             channels + guidance_channels, channels_out, 3, padding=1, bias=False
@@ -46,21 +51,21 @@ class ProjectedFusion(nn.Module):
 
     def project(self, image_features: Tensor) -> Tensor:
         """Compute the image's part, B C_j H W to B C' H W."""
-        projected: Tensor = self.fuse_image(F.relu(self.project_image(image_features)))
+        projected: Tensor = self.fuse_image(self.activation(self.project_image(image_features)))
         return projected
 
-    def forward(self, x: Tensor, guidance: Tensor, image: Tensor) -> Tensor:
+    def forward(self, x: Tensor, guidance: Tensor | None, image: Tensor) -> Tensor:
         """Fuse.
 
         Args:
             x: (k B) C H W.
-            guidance: (k B) G H W.
+            guidance: (k B) G H W; None where G is 0.
             image: the image's part, B C' H W.
 
         Returns:
             (k B) C' H W.
         """
-        cost = self.fuse_cost(torch.cat([x, guidance], dim=1))
+        cost = self.fuse_cost(x if guidance is None else torch.cat([x, guidance], dim=1))
         fused = F.relu(self.norm(add_to_each_class(cost, image)))
         return F.relu(self.refine_norm(self.refine(fused)))
 

@@ -7,6 +7,7 @@ averaged. Token-wise, the words stand alone: a template's own words say nothing 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -37,6 +38,8 @@ def encode_classes(
     Returns:
         Class-wise unit vectors K M D, token-wise unit vectors K L D, which tokens are there K L.
     """
+    if not engine.info.synonyms:
+        vocabulary = Vocabulary([replace(entry, synonyms=()) for entry in vocabulary])
     texts = list(dict.fromkeys(text for entry in vocabulary for text in _texts_of(entry)))
     encoded = dict(zip(texts, encode_texts(engine, texts, cache), strict=True))
     class_wise, token_lists = [], []

@@ -19,7 +19,8 @@ from dpseg import Segmenter
 from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import CheckpointError, DataError
 from dpseg.factory.clip import ClipModel, load_clip, save_clip
-from dpseg.factory.importers.sed import import_sed, save_import
+from dpseg.factory.importers.fill import save_import
+from dpseg.factory.importers.published import import_checkpoint
 from dpseg.factory.load import CLIP_BANK_FILE, CLIP_FILE
 from dpseg.train.checkpoint import CHECKPOINT
 from dpseg.train.clip import run as clip
@@ -234,7 +235,7 @@ def test_ignored_pixels_as_negatives_are_another_loss(train):
 
 def test_a_sed_checkpoint_is_a_start(data_root, clip_config, tmp_path):
     """The shipped recipe for it, with what a tiny model needs changed."""
-    model, fates = import_sed(tiny_checkpoint(), clip_config)
+    model, fates = import_checkpoint(tiny_checkpoint(), config=clip_config)
     save_import(model, fates, tmp_path / "start")
     changes = {
         "base": str(RECIPES / "coco_stuff_from_sed_b.yaml"),

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
+from dpseg.factory.importers.fill import Part
+
 CLIP = "sem_seg_head.predictor.clip_model."
 DECODER = "sem_seg_head.predictor.transformer."
-Outcome = Literal["copied", "joined", "split"]
+#: A key that ERR-Seg's and CAT-Seg's checkpoints do not have.
+MARK = f"{DECODER}head0.weight"
 
 _STAGE = r"decoder(?P<stage>\d)\."
 _ATTENTION = re.compile(_STAGE + r"attention\.attention\.(?P<part>[qkv])\.(?P<kind>weight|bias)")
@@ -44,23 +45,6 @@ _RENAMED = {
     _STAGE + r"attention\.norm2\.": "network.decoder.stages.{}.class_transformer.norm.",
     _STAGE + r"attention\.MLP\.": "network.decoder.stages.{}.class_transformer.mlp.",
 }
-
-
-@dataclass(frozen=True)
-class Part:
-    """A tensor of the baseline, made of a checkpoint's.
-
-    Attributes:
-        sources: the checkpoint's keys.
-        target: the baseline's key; None where it has no place for the tensor.
-        value: the tensor.
-        outcome: how it was made.
-    """
-
-    sources: tuple[str, ...]
-    target: str | None
-    value: Tensor
-    outcome: Outcome
 
 
 def baseline_parts(state: Mapping[str, Tensor]) -> Iterator[Part]:

@@ -43,7 +43,7 @@ def train_clip(
         data_root: holds the recipe's labelled set.
         folder: receives the run's files and, at the end, the model and its prompt bank. A finished
             run is left as it is.
-        start: a model's folder to begin from, as `dpseg import-sed` makes; None takes the towers'
+        start: a model's folder to begin from, as `dpseg import` makes; None takes the towers'
             published weights.
 
     Raises:
