@@ -17,10 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 
 class Hub:
-    """Repositories by name, each a commit's hash and its files."""
+    """Repositories by name, each a commit's hash and its files; and those behind a gate."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
+        self.gated: set[str] = set()
 
     def commit(self, name: str) -> str:
         content = repr(sorted(self.repositories[name].items())).encode()
@@ -83,10 +84,14 @@ def running_hub() -> Iterator[tuple[Hub, str]]:
                 if name not in hub.repositories:
                     self._missing("RepoNotFound")
                     return
-                siblings = [{"rfilename": file} for file in hub.repositories[name]]
+                siblings = [{"rfilename": file, "size": len(content)}
+                            for file, content in hub.repositories[name].items()]  # fmt: skip
                 self._json({"id": name, "sha": hub.commit(name), "siblings": siblings})
             elif "/resolve/" in path:
                 name, _, rest = path[1:].partition("/resolve/")
+                if name in hub.gated:
+                    self._missing("GatedRepo", status=403)
+                    return
                 content = hub.repositories.get(name, {}).get(rest.partition("/")[2])
                 if content is None:
                     self._missing("EntryNotFound")
@@ -102,8 +107,8 @@ def running_hub() -> Iterator[tuple[Hub, str]]:
         def _json(self, record: Any) -> None:
             self._send(json.dumps(record).encode(), {"Content-Type": "application/json"})
 
-        def _missing(self, code: str) -> None:
-            self._send(b"{}", {"X-Error-Code": code}, status=404)
+        def _missing(self, code: str, status: int = 404) -> None:
+            self._send(b"{}", {"X-Error-Code": code}, status=status)
 
         def _send(self, content: bytes, headers: dict[str, str], status: int = 200) -> None:
             self.send_response(status)

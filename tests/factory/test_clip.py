@@ -168,7 +168,7 @@ def test_names_choose_towers_and_weights(name, clip, pretrained):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("sed-convnext-b", "dpseg import"),
+        ("sed-convnext-b", "dpseg import FILE"),
         ("convnext_base_w", "convnext_base_w:WEIGHTS .*laion2b_s13b_b82k_augreg"),
         ("convnext_tiny", "give a file"),
         ("convnext_huge", "'convnext_huge' is neither a preset .*dpseg-lite"),

@@ -3,13 +3,11 @@
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
 
 import dpseg.factory.load
 from colour_engine import ColourEngine
 from dpseg import CheckpointError, Segmenter
 from dpseg.factory.hub import download, is_hub_id, save_model, upload
-from factory.hub_server import running_hub
 
 FILES = {"dpseg-lite.safetensors": b"weights" * 1000, "dpseg-lite-bank.safetensors": b"bank"}
 
@@ -23,18 +21,6 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (folder / name).write_bytes(content)
     monkeypatch.setattr(dpseg.factory.load, "load_engine", lambda _, **__: (ColourEngine(), None))
     return folder
-
-
-@pytest.fixture
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with running_hub() as (hub, address):
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # whoever runs this may have set it
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
-        template = f"{address}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        yield hub
 
 
 def test_a_saved_model_is_the_loaded_one(model: Path, tmp_path: Path) -> None:

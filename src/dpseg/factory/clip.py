@@ -166,9 +166,9 @@ def named_clip_config(name: str) -> ClipConfig:
     model, _, weights = name.partition(":")
     preset = PRESETS.get(model)
     if isinstance(preset, ClipConfig):
-        if preset.network == "sed":
+        if preset.network != "dpseg":
             raise CheckpointError(
-                f"{model}'s decoder is in SED's checkpoints only; get one, then: "
+                f"{model}'s decoder is in its authors' checkpoints only; get one, then: "
                 f"dpseg import FILE --out FOLDER"
             )
         return preset.model_copy(update={"pretrained": weights}) if weights else preset
@@ -191,7 +191,7 @@ def save_clip(model: ClipModel, path: Path) -> None:
         path: the file to make or replace.
     """
     state = {key: tensor.contiguous() for key, tensor in model.state_dict().items()}
-    config = model.config.model_copy(update={"pretrained": None})  # its weights are in the file
+    config = model.config.without_weights()  # its weights are in the file
     write_tensors(path, state, {"config": config.model_dump_json()})
 
 

@@ -105,11 +105,17 @@ class ClipConfig(BaseModel):
     image_size: int = 768
     score_threshold: float = 0.0
 
+    def without_weights(self) -> ClipConfig:
+        """Copy for a model whose weights come from elsewhere than open_clip."""
+        return self.model_copy(update={"pretrained": None})
+
     @property
     def source(self) -> str:
         """Tell where weights come from that are not in the package."""
         if self.network == "sed":
             return "by dpseg import, from SED's checkpoints"
+        if self.network == "err-seg":
+            return "from the hub at first use: lchen1019/ERR-Seg, MIT licence"
         return f"from the hub at first use: {self.clip} {self.pretrained}, decoder untrained"
 
 

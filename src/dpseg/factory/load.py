@@ -85,8 +85,19 @@ def _is_clip_name(name: str) -> bool:
 
 def _named_clip(name: str) -> Engine:
     require_extra("torch", "clip")
-    from dpseg.factory.clip import ClipModel, clip_engine, named_clip_config
+    from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config
 
+    preset, _, file = name.partition(":")
+    config = PRESETS.get(preset)
+    if isinstance(config, ClipConfig) and config.network != "dpseg" and file:
+        from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
+
+        model, _ = import_checkpoint(read_checkpoint(Path(file)), config=config.without_weights())
+        return clip_engine(model)
+    if isinstance(config, ClipConfig) and config.network == "err-seg":
+        from dpseg.factory.importers.fetch import published_model
+
+        return clip_engine(load_clip(published_model(config) / CLIP_FILE))
     return clip_engine(ClipModel(named_clip_config(name)))
 
 

@@ -174,7 +174,7 @@ def matching_preset(parts: list[Part], network: Network) -> ClipConfig:
     sizes = {config.name: joint_dimension(config.clip, config.architecture) for config in presets}
     for config in presets:
         if sizes[config.name] == found:
-            return config.model_copy(update={"pretrained": None})
+            return config.without_weights()
     known = ", ".join(f"{name}: {size}" for name, size in sizes.items())
     raise CheckpointError(f"the checkpoint's joint space has {found} dimensions ({known})")
 
