@@ -78,7 +78,7 @@ def test_a_file_once_imported_must_stay_the_same(hub, cache):
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, r"has the size .* it has none\).*dpseg import FILE"),
+        ({}, r"has the size .*it has none\).*dpseg import FILE"),
         ({"README.md": b"moved", "b.pth": b"12"}, r"about .* MB .*b\.pth \(0 MB\)"),
         ({"b.pth": bytes(len(CHECKPOINT))}, r"no file of .*b\.pth: .*cannot be read"),
         (
