@@ -119,3 +119,38 @@ def test_halves_share_no_photo_and_keep_all_names(root):
         assert half.names == mixture.names
         order = half.epoch(np.random.default_rng(0))
         assert set(order) == set(range(len(half.samples)))
+
+
+def test_a_wider_name_is_ruled_in_and_never_out(root):
+    write_folder(root / "breeds", {0: "background", 1: "poodle"}, {"b0": halves(1, 0)})
+    breeds = SourceSettings("breeds", exclusive=True)
+    mixture = Mixture(root, [PETS, breeds], kinds={"poodle": ["dog", "animal"], "dog": ["animal"]})
+    assert mixture.names == ["animal", "cat", "dog", "poodle"]
+    ruled_in = {mixture.names[i] for i in np.flatnonzero(mixture.includes[3])}
+    assert ruled_in == {"poodle", "dog", "animal"}
+    assert ruled_out(mixture, 1, "poodle") == {"cat"}
+    assert ruled_out(mixture, 0, "dog") == {"cat"}  # it may be a poodle
+    assert ruled_out(mixture, 0, "cat") == {"dog", "poodle", "animal"}
+    assert ruled_out(mixture, 1, "background") == {"poodle", "dog", "animal"}
+
+
+def test_distractors_are_ruled_out_on_things(root):
+    words = {"cat": ["wall"], "dog": ["wall", "lamp"], "grass": ["sky"]}
+    sources = [PETS, PARKS, SourceSettings("clothes")]
+    mixture = Mixture(root, sources, distractors=lambda name: words.get(name, []))
+    assert mixture.names == ["cat", "dog", "grass", "lamp", "shirt", "wall", "water"]
+    assert ruled_out(mixture, 0, "cat") == {"dog", "grass", "water", "wall"}
+    assert ruled_out(mixture, 0, "dog") == {"cat", "grass", "water", "wall", "lamp"}
+    assert ruled_out(mixture, 0, "background") == {"cat", "dog"}
+    assert ruled_out(mixture, 1, "cat") == {"dog", "grass", "water"}  # labels no background
+
+
+def test_renamed_classes_join_those_of_other_sets(root):
+    renamed = SourceSettings("clothes", renamed={"shirt": "cat"}, pasted=True)
+    mixture = Mixture(root, [PETS, renamed])
+    assert mixture.names == ["cat", "dog"]
+    assert [sample.key for _, sample in mixture.cutouts] == ["c0"]
+    assert set(np.unique(mixture.cutouts[0][1].label)) == {-2, 0}
+    assert mixture.pasted_names.tolist() == []  # another set shows cats too
+    alone = Mixture(root, [PETS, SourceSettings("clothes", pasted=True)])
+    assert [alone.names[i] for i in alone.pasted_names] == ["shirt"]

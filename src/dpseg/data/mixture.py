@@ -2,14 +2,15 @@
 
 A pixel's label says what it is, and by that what it is not. Which other names it rules out depends
 on the set: `names` of one set exclude each other, background excludes all names of its set, and
-sets with the same idea of a class (`exclusive` groups) exclude each other's names too.
+sets with the same idea of a class (`exclusive` groups) exclude each other's names too. A pixel of a
+pigeon is one of a bird as well (`kinds`), and certainly none of a curtain (`distractors`).
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from zlib import crc32
 
@@ -28,19 +29,23 @@ class SourceSettings:
 
     Attributes:
         name: folder name below the data root.
-        repeat: how often an epoch shows each photo.
+        repeat: how often an epoch shows each photo; a fraction is a chance.
         exclusive: whether its labels also exclude the names of the other exclusive sources.
         too_coarse: labels of it that may contain other names; they exclude only the set's own.
         labelled: False for photos without labels.
         holdout_every: every n-th photo is kept aside for choosing (0 keeps none).
+        pasted: whether its things are also cut out and pasted into other photos.
+        renamed: its class names to those of the mixture.
     """
 
     name: str
-    repeat: int = 1
+    repeat: float = 1
     exclusive: bool = False
     too_coarse: tuple[str, ...] = ()
     labelled: bool = True
     holdout_every: int = 0
+    pasted: bool = False
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 class Mixture:
@@ -51,9 +56,17 @@ class Mixture:
         sources: what to mix.
         unseen: plain names whose pixels are ignored everywhere (zero-shot protocol).
         rare_repeats: photos of rare names are shown up to this many times as often.
+        kinds: a name to the wider names that its pixels are as well.
+        distractors: tells which words a thing of a name certainly is none of. They count as names,
+            ruled out on things of the exclusive sources that label background.
 
     Attributes:
         names: all plain names, unseen ones left out.
+        samples: index of the source and photo.
+        holdout: those that are kept aside.
+        cutouts: those whose things are pasted into other photos.
+        pasted_names: positions of the names that only they show.
+        includes: a pixel of name N is one of name M, N M.
         excludes: label L rules out name N for pixels of source S; S (N + 1) N, where the last label
             row is background.
     """
@@ -65,6 +78,8 @@ class Mixture:
         *,
         unseen: frozenset[str] = frozenset(),
         rare_repeats: float = 1.0,
+        kinds: Mapping[str, Sequence[str]] | None = None,
+        distractors: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         self.sources = list(sources)
         self.samples: list[tuple[int, Sample]] = []
@@ -73,17 +88,33 @@ class Mixture:
             LabelledFolder(root / s.name, "train", ignored_names=unseen) if s.labelled else None
             for s in sources
         ]
-        self.names = sorted({n for f in folders if f for n in f.names} - unseen)
-        position = {name: i for i, name in enumerate(self.names)}
-        for source, folder in zip(self.sources, folders, strict=True):
-            unknown = set(source.too_coarse) - unseen - set(folder.names if folder else ())
+        members = [
+            {source.renamed.get(n, n): None for n in folder.names} if folder else {}
+            for source, folder in zip(self.sources, folders, strict=True)
+        ]
+        wider = {name: set(words) - unseen for name, words in (kinds or {}).items()}
+        ruled_out: dict[str, set[str]] = {}
+        for index, source in enumerate(self.sources):
+            unknown = set(source.too_coarse) - unseen - set(members[index])
             if unknown:
                 raise DataError(f"{source.name} has no class {sorted(unknown)}; see too_coarse")
+            folder = folders[index]
+            if distractors and source.exclusive and folder and folder.has_background:
+                things = set(members[index]) - set(source.too_coarse)
+                ruled_out |= {name: set(distractors(name)) - unseen for name in things}
+        labelled = {name for names in members for name in names} - unseen
+        self.names = sorted(
+            labelled.union(*(wider.get(n, ()) for n in labelled)).union(*ruled_out.values())
+        )
+        position = {name: i for i, name in enumerate(self.names)}
         for index, (source, folder) in enumerate(zip(self.sources, folders, strict=True)):
             if folder is None:
                 self.samples += [(index, s) for s in _unlabelled_samples(root / source.name)]
                 continue
-            mapping = np.array([position.get(n, UNLABELLED) for n in folder.names], dtype=np.int32)
+            mapping = np.array(
+                [position.get(source.renamed.get(n, n), UNLABELLED) for n in folder.names],
+                dtype=np.int32,
+            )
             for i in range(len(folder)):
                 sample = folder[i]
                 named = mapping[np.maximum(sample.label, 0)]
@@ -91,33 +122,57 @@ class Mixture:
                 kept = Sample(sample.key, sample.image, label.astype(np.int16).astype(np.int32))
                 held = source.holdout_every and i % source.holdout_every == 0
                 (self.holdout if held else self.samples).append((index, kept))
-        self.excludes = self._exclusions(folders)
+        self.cutouts = [(s, sample) for s, sample in self.samples if self.sources[s].pasted]
+        elsewhere = {
+            n for s, names in zip(self.sources, members, strict=True) if not s.pasted for n in names
+        }
+        self.pasted_names = np.array(
+            [position[n] for n in sorted(labelled - elsewhere)], dtype=np.int32
+        )
+        self.includes = self._matrix(wider) | np.eye(len(self.names), dtype=bool)
+        self.excludes = self._exclusions(members, folders, self._matrix(ruled_out))
         repeats = [self.sources[source].repeat for source, _ in self.samples]
         self._repeats = self._rarity(rare_repeats) * repeats
 
-    def _exclusions(self, folders: Sequence[LabelledFolder | None]) -> BoolArray:
+    def _matrix(self, related: Mapping[str, Collection[str]]) -> BoolArray:
+        """Write which names are related to which as a matrix, N N."""
+        position = {name: i for i, name in enumerate(self.names)}
+        matrix = np.zeros((len(self.names), len(self.names)), dtype=bool)
+        for name, others in related.items():
+            if name in position:
+                matrix[position[name], [position[other] for other in others]] = True
+        return matrix
+
+    def _exclusions(
+        self,
+        members: Sequence[Collection[str]],
+        folders: Sequence[LabelledFolder | None],
+        ruled_out: BoolArray,
+    ) -> BoolArray:
         count = len(self.names)
         position = {name: i for i, name in enumerate(self.names)}
-        members = np.zeros((len(folders), count), dtype=bool)
-        for index, folder in enumerate(folders):
-            if folder:
-                members[index, [position[n] for n in folder.names if n in position]] = True
+        own = np.zeros((len(members), count), dtype=bool)
+        for index, names in enumerate(members):
+            own[index, [position[n] for n in names if n in position]] = True
+        own |= own @ self.includes  # a set that knows pigeons knows where no bird is
         shared = np.zeros(count, dtype=bool)
         for index, source in enumerate(self.sources):
             if source.exclusive:
-                shared |= members[index]
-        excludes = np.zeros((len(folders), count + 1, count), dtype=bool)
+                shared |= own[index]
+        excludes = np.zeros((len(members), count + 1, count), dtype=bool)
         for index, (source, folder) in enumerate(zip(self.sources, folders, strict=True)):
             if folder is None:
                 continue
-            reach = members[index] | shared if source.exclusive else members[index]
+            reach = own[index] | shared if source.exclusive else own[index]
             excludes[index, :count] = reach
+            if source.exclusive and folder.has_background:
+                excludes[index, :count] |= ruled_out
             for name in source.too_coarse:
                 if name in position:
-                    excludes[index, position[name]] = members[index]
-            excludes[index, np.arange(count), np.arange(count)] = False
+                    excludes[index, position[name]] = own[index]
+            excludes[index, :count] &= ~(self.includes | self.includes.T)
             if folder.has_background:
-                excludes[index, BACKGROUND_ROW] = members[index]
+                excludes[index, BACKGROUND_ROW] = own[index]
         return excludes
 
     def _rarity(self, most: float) -> npt.NDArray[np.float64]:

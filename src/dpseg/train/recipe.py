@@ -32,12 +32,20 @@ from dpseg.train.loop import LoopSettings, Precision
 
 
 class StageRecipe(BaseModel):
-    """What every stage says: how batches are drawn, and how long it trains."""
+    """What every stage says: how batches are drawn, and how long it trains.
+
+    Attributes:
+        batch_size: crops of a step.
+        crop: how they are drawn.
+        paste: chance that a thing of the `pasted` sources is pasted into a crop.
+        loop: how long it trains.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     batch_size: int
     crop: CropSettings
+    paste: float = Field(0.0, ge=0, le=1)
     loop: LoopSettings
 
     @field_validator("crop")
@@ -77,6 +85,8 @@ class Recipe(BaseModel):
         tower: stage one.
         decoder: stage two.
         rare_repeats: photos of rare names are shown up to this many times as often.
+        kinds: a name to the wider names that its pixels are as well.
+        distractors: whether common words that a labelled thing is not are learnt as not it.
         unseen: file below the data root with names whose pixels are ignored (zero-shot protocol).
         model: sizes of the network.
     """
@@ -87,6 +97,8 @@ class Recipe(BaseModel):
     tower: TowerRecipe
     decoder: DecoderRecipe
     rare_repeats: float = 1.0
+    kinds: dict[str, tuple[str, ...]] = {}
+    distractors: bool = False
     unseen: str | None = None
     model: LiteConfig = LiteConfig()
 

@@ -37,7 +37,7 @@ def test_cells_hold_the_share_of_each_name_and_of_what_rules_it_out():
     generator = np.random.default_rng(0)
     labels = generator.integers(-2, 3, size=(6, 8)).astype(np.int32)
     excludes = np.array([[0, 1, 0], [1, 0, 1], [0, 0, 0], [1, 1, 0]], bool)  # background last
-    positive, negative = cell_targets(labels, excludes, 2)
+    positive, negative = cell_targets(labels, np.eye(3, dtype=bool), excludes, 2)
     assert positive.shape == negative.shape == (12, 3)
     for row in range(3):
         for column in range(4):
@@ -49,9 +49,17 @@ def test_cells_hold_the_share_of_each_name_and_of_what_rules_it_out():
                 assert negative[4 * row + column, name] == no
 
 
+def test_a_label_rules_in_wider_names_too():
+    labels = np.array([[0, 0], [1, -1]], np.int32)
+    includes = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 1]], bool)  # 0 is a kind of 1
+    positive, negative = cell_targets(labels, includes, np.zeros((4, 3), bool), 2)
+    assert positive.tolist() == [[0.5, 0.75, 0]]
+    assert not negative.any()
+
+
 def test_ignored_pixels_say_nothing():
     labels, excludes = np.full((4, 4), -1, np.int32), np.ones((3, 2), bool)
-    positive, negative = cell_targets(labels, excludes, 4)
+    positive, negative = cell_targets(labels, np.eye(2, dtype=bool), excludes, 4)
     assert not positive.any()
     assert not negative.any()
 

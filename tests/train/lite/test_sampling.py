@@ -37,10 +37,29 @@ def test_targets_belong_to_the_crops(mixture):
         name = batch.targets[16][0][image].sum(0).argmax()
         label = np.where(red[image].numpy(), -2, int(name)).astype(np.int32)
         for cell in (4, 16):
-            positive, negative = cell_targets(label, mixture.excludes[0], cell)
+            positive, negative = cell_targets(label, mixture.includes, mixture.excludes[0], cell)
             found = [weights[image] for weights in batch.targets[cell]]
             assert (found[0] - positive).abs().mean() < 0.02  # the border is blurred
             assert (found[1] - negative).abs().mean() < 0.02
+
+
+def test_pasted_things_are_labelled_and_nowhere_else(tmp_path):
+    photos = {f"s{i}": halves(1, 2, (32, 32)) for i in range(3)}
+    write_folder(tmp_path / "set", {1: "a", 2: "b"}, photos)
+    write_folder(tmp_path / "things", {0: "background", 1: "thing"}, {"t": halves(1, 0, (32, 32))})
+    sources = [SourceSettings("set"), SourceSettings("things", exclusive=True, pasted=True)]
+    mixture = Mixture(tmp_path, sources)
+    crop = CropSettings(size=32, scale=(1.0, 1.0), jitter=0.0)
+    always = BatchSampler(mixture, crop=crop, batch_size=8, cells=(4,), paste=1.0)
+    positive, negative = always.draw(np.random.default_rng(0)).targets[4]
+    thing = mixture.names.index("thing")
+    covered = positive[..., thing]
+    assert (covered.sum(1) > 1).all()
+    torch.testing.assert_close(negative[..., thing], 1 - covered)
+    assert (positive.sum(-1) <= 1 + 1e-6).all()  # what a thing covers is no longer there
+    never = BatchSampler(mixture, crop=crop, batch_size=8, cells=(4,))
+    shown = never.draw(np.random.default_rng(0)).targets[4][0][..., thing].sum(1)
+    assert (shown == 0).any()
 
 
 def test_epochs_follow_each_other_and_show_every_photo(mixture, monkeypatch):

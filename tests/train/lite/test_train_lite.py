@@ -262,7 +262,7 @@ def test_unseen_names_come_from_their_file(data_root, train, run, tmp_path, monk
 
     asked = []
 
-    def watched(root, sources, *, unseen, rare_repeats):
+    def watched(root, sources, *, unseen, **_):
         asked.append(unseen)
         raise StopError
 

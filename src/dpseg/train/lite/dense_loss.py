@@ -16,11 +16,14 @@ from dpseg.arrays import BoolArray, IntArray
 from dpseg.data.dataset import BACKGROUND
 
 
-def cell_targets(labels: IntArray, excludes: BoolArray, cell: int) -> tuple[Tensor, Tensor]:
+def cell_targets(
+    labels: IntArray, includes: BoolArray, excludes: BoolArray, cell: int
+) -> tuple[Tensor, Tensor]:
     """Turn a label map into soft targets for the cells of a coarser grid.
 
     Args:
         labels: positions in N names, -1 ignored, -2 background, H W.
+        includes: which names a label rules in, N N.
         excludes: which names a label rules out, background last, (N + 1) N.
         cell: pixels a cell's side.
 
@@ -38,10 +41,13 @@ def cell_targets(labels: IntArray, excludes: BoolArray, cell: int) -> tuple[Tens
     )
     flat = cell_index * (names + 2) + column
     counts = np.bincount(flat.ravel(), minlength=height * width * (names + 2))
-    fractions = counts.reshape(height * width, names + 2)[:, : names + 1] / cell**2
-    positive = torch.from_numpy(fractions[:, :names].astype(np.float32))
-    negative = torch.from_numpy((fractions @ excludes).astype(np.float32))
-    return positive, negative
+    counts = counts.reshape(height * width, names + 2)[:, : names + 1]
+    fractions = (counts / cell**2).astype(np.float32)
+    there = np.flatnonzero(fractions.any(axis=0))  # few of the names
+    named = there[there < names]
+    positive = fractions[:, named] @ includes[named].astype(np.float32)
+    negative = fractions[:, there] @ excludes[there].astype(np.float32)
+    return torch.from_numpy(positive), torch.from_numpy(negative)
 
 
 def balanced_sigmoid_loss(

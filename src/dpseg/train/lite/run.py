@@ -66,8 +66,8 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         data_root: folder that holds the recipe's sources and `imagenet_pictures`.
         folder: receives the stages' results and, at the end, `dpseg-lite.safetensors` and its
             prompt bank.
-        start: an earlier run's folder; its model is where the stages begin, and its alignment is
-            what they stay faithful to.
+        start: an earlier run's folder, or a model's; its model is where the stages begin, and its
+            alignment, if it has one, is what they stay faithful to.
 
     Raises:
         DataError: the data are not as the recipe says, or there are several processes.
@@ -80,11 +80,13 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         recipe.sources,
         unseen=_unseen_names(recipe, data_root),
         rare_repeats=recipe.rare_repeats,
+        kinds=recipe.kinds,
+        distractors=_unrelated if recipe.distractors else None,
     )
     text_tower = MiniLM()
-    aligned = _aligned(recipe, text_tower, data_root, (start or folder) / _ALIGNED)
-    if start is not None:
-        save_lite(aligned, folder / _ALIGNED)
+    if start is not None and (start / _ALIGNED).exists():
+        save_lite(load_lite(start / _ALIGNED), folder / _ALIGNED)
+    aligned = _aligned(recipe, text_tower, data_root, folder / _ALIGNED)
     names = [with_synonyms(name).split("|") for name in mixture.names]
     variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
     common = [
@@ -92,10 +94,14 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         for name in unrelated_distractors(
             [ClassEntry(first, tuple(rest)) for first, *rest in names]
         )
+        if name not in mixture.names
     ]
-    others, _ = embed_variants(aligned.text_map, text_tower, common, aligned.config.templates)
+    others = torch.empty(0, aligned.config.embedding_dim)
+    if common:
+        embedded, _ = embed_variants(aligned.text_map, text_tower, common, aligned.config.templates)
+        others = embedded.mean
 
-    lesson = _Lesson(recipe, aligned, mixture, variants, tokens, others.mean)
+    lesson = _Lesson(recipe, aligned, mixture, variants, tokens, others)
 
     model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
     if not (folder / _TUNED).exists():
@@ -142,7 +148,11 @@ def _tune_tower(
         tower=model.tower,
         teacher=lesson.aligned.tower,
         sampler=BatchSampler(
-            mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(STRIDE,)
+            mixture,
+            crop=settings.crop,
+            batch_size=settings.batch_size,
+            cells=(STRIDE,),
+            paste=settings.paste,
         ),
         names=lesson.variants,
         others=lesson.others,
@@ -179,7 +189,11 @@ def _train_decoder(lesson: _Lesson, model: LiteModel, folder: Path) -> None:
 def _decoder_training(lesson: _Lesson, model: LiteModel, mixture: Mixture) -> DecoderTraining:
     settings = lesson.recipe.decoder
     sampler = BatchSampler(
-        mixture, crop=settings.crop, batch_size=settings.batch_size, cells=(FINE_CELL, 8, STRIDE)
+        mixture,
+        crop=settings.crop,
+        batch_size=settings.batch_size,
+        cells=(FINE_CELL, 8, STRIDE),
+        paste=settings.paste,
     )
     return DecoderTraining(
         model=model,
@@ -256,6 +270,12 @@ def calibrate_levels(tower: LiteImageTower, sampler: BatchSampler) -> None:
         scales.append((square - mean.square()).clamp_min(1e-4).rsqrt())
     tower.level_mean.copy_(torch.cat(means))
     tower.level_scale.copy_(torch.cat(scales))
+
+
+def _unrelated(name: str) -> list[str]:
+    """List the common words that a thing of a name is none of."""
+    word, *synonyms = with_synonyms(name).split("|")
+    return unrelated_distractors([ClassEntry(word, tuple(synonyms))])
 
 
 def _unseen_names(recipe: Recipe, data_root: Path) -> frozenset[str]:

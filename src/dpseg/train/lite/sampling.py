@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,10 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dpseg.arrays import ImageArray, LabelArray
+from dpseg.data.dataset import UNLABELLED
 from dpseg.data.mixture import Mixture
+from dpseg.data.paste import paste_thing
 from dpseg.data.transforms import (
     CropSettings,
-    ImageArray,
     hide_squares,
     jitter_colours,
     random_crop,
@@ -46,15 +48,23 @@ class BatchSampler:
         crop: how crops are drawn.
         batch_size: crops in a batch.
         cells: cell sides in pixels for which targets are made.
+        paste: chance that a thing of the mixture's cut-outs is pasted into a crop.
     """
 
     def __init__(
-        self, mixture: Mixture, *, crop: CropSettings, batch_size: int, cells: tuple[int, ...]
+        self,
+        mixture: Mixture,
+        *,
+        crop: CropSettings,
+        batch_size: int,
+        cells: tuple[int, ...],
+        paste: float = 0.0,
     ) -> None:
         self.mixture = mixture
         self.crop = crop
         self.batch_size = batch_size
         self.cells = cells
+        self.paste = paste
         self._order: list[int] = []
         self._position = 0
 
@@ -69,11 +79,14 @@ class BatchSampler:
             source, sample = self.mixture.samples[self._order[self._position]]
             self._position += 1
             image, label = random_crop(sample.image, sample.label, self.crop, generator)
+            layers = [(source, label)]
+            if self.paste and self.mixture.cutouts and generator.random() < self.paste:
+                image, layers = self._pasted(image, source, label, generator)
             jittered = jitter_colours(image, self.crop, generator)
             images.append(hide_squares(jittered, self.crop, generator))
             true_images.append(image)
             for cell in self.cells:
-                positive, negative = cell_targets(label, self.mixture.excludes[source], cell)
+                positive, negative = self._targets(layers, cell)
                 targets[cell][0].append(positive)
                 targets[cell][1].append(negative)
         return Batch(
@@ -81,6 +94,33 @@ class BatchSampler:
             _image_tensor(true_images),
             {cell: (torch.stack(p), torch.stack(n)) for cell, (p, n) in targets.items()},
         )
+
+    def _pasted(
+        self, image: ImageArray, source: int, label: LabelArray, generator: np.random.Generator
+    ) -> tuple[ImageArray, list[tuple[int, LabelArray]]]:
+        """Paste a thing; give the picture, and the labels of the photo and of the thing."""
+        cutouts = self.mixture.cutouts
+        thing_source, cutout = cutouts[generator.integers(len(cutouts))]
+        cutout = replace(cutout, image=jitter_colours(cutout.image, self.crop, generator))
+        image, thing = paste_thing(image, cutout, generator)
+        covered = np.where(thing >= 0, UNLABELLED, label)
+        return image, [(source, covered), (thing_source, thing)]
+
+    def _targets(
+        self, layers: Sequence[tuple[int, LabelArray]], cell: int
+    ) -> tuple[Tensor, Tensor]:
+        """Add up what the labels of a photo and of a thing in it say of cells, (h w) N each."""
+        mixture = self.mixture
+        targets = [
+            cell_targets(label, mixture.includes, mixture.excludes[source], cell)
+            for source, label in layers
+        ]
+        positive, negative = (sum(parts[1:], parts[0]) for parts in zip(*targets, strict=True))
+        for _, thing in layers[1:]:  # its name is nowhere around it, if only cut-outs show it
+            for name in np.intersect1d(thing, mixture.pasted_names):
+                related = torch.from_numpy(mixture.includes[name] | mixture.includes[:, name])
+                negative[:, name] = (1 - positive[:, related].sum(1)).clamp_min(0)
+        return positive, negative
 
     def state_dict(self) -> dict[str, Any]:
         """Tell the epoch's order and the place in it, as plain values."""
