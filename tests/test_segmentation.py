@@ -75,7 +75,7 @@ def test_saved_files_read_back(found: Segmentation, tmp_path: Path) -> None:
     folder = found.save(tmp_path / "deep" / "out")
     assert sorted(os.listdir(folder)) == ["labels.png", "overlay.png", "result.json"]
     labels = Image.open(folder / "labels.png")
-    assert labels.mode == "P"
+    assert labels.mode == "L"
     np.testing.assert_array_equal(np.asarray(labels), np.where(found.labels < 0, 255, found.labels))
     record = json.loads((folder / "result.json").read_text())
     assert (record["width"], record["height"]) == (60, 40)

@@ -171,15 +171,19 @@ class Segmentation:
             "settings": dict(self.settings),
         }
 
-    def save(self, folder: str | os.PathLike[str], *, overlay: bool = True) -> Path:
+    def save(
+        self, folder: str | os.PathLike[str], *, overlay: bool = True, palette: bool = False
+    ) -> Path:
         """Write `overlay.png`, `labels.png` and `result.json`; each appears whole or not at all.
 
-        `labels.png` holds the class index of each pixel, with colours; 255 is unlabelled. Above
-        255 classes it has 16 bits, no colours, and 65535 is unlabelled.
+        `labels.png` holds the class index of each pixel; 255 is unlabelled. Above 255 classes it
+        has 16 bits, and 65535 is unlabelled.
 
         Args:
             folder: made if it is not there; files of these names in it are replaced.
             overlay: write `overlay.png` too; the others are written faster without it.
+            palette: give `labels.png` the colours of `overlay.png`, for eyes; OpenCV, skimage and
+                imageio then read colours, not indices.
 
         Returns:
             The folder. `result.json` is written last, so where it is, the others are.
@@ -194,7 +198,8 @@ class Segmentation:
                 with atomic_write(target / "overlay.png") as temporary:
                     self.overlay().save(temporary, "PNG", compress_level=3)
             with atomic_write(target / "labels.png") as temporary:
-                to_picture(self.labels, len(self.classes)).save(temporary, "PNG")
+                picture = to_picture(self.labels, len(self.classes), with_palette=palette)
+                picture.save(temporary, "PNG")
             text = json.dumps(self.summary(), indent=2, ensure_ascii=False)
             write_text(target / "result.json", text + "\n")
         except OSError as error:
@@ -217,15 +222,24 @@ def encode_mask(mask: BoolArray) -> dict[str, Any]:
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
 
 
-def trace_outlines(mask: BoolArray) -> list[Polygon]:
-    """Trace the separate regions of a mask, H W, each as its outline and its holes."""
+def trace_outlines(mask: BoolArray, *, level: float = 0.5) -> list[Polygon]:
+    """Trace the separate regions of a mask, each as its outline and its holes.
+
+    Args:
+        mask: H W.
+        level: where a ring crosses from a pixel inside to its neighbour outside, in (0, 1): 0.5 is
+            half way between their centres, 1 the centre of the pixel inside.
+
+    Returns:
+        In pixels of the mask; the pixel in the first row and column covers 0..1 x 0..1.
+    """
     from contourpy import FillType, contour_generator
 
     padded = np.pad(mask, 1).astype(np.float32)
     generator = contour_generator(z=padded, fill_type=FillType.OuterOffset)
     regions = []
     # Padding moves a pixel's centre from (0, 0) to (1, 1); it lies at (0.5, 0.5) of the photo.
-    for points, offsets in zip(*generator.filled(0.5, np.inf), strict=True):
+    for points, offsets in zip(*generator.filled(level, np.inf), strict=True):
         corners = np.asarray(points, np.float32) - 0.5
         regions.append([corners[a:b] for a, b in pairwise(offsets)])
     return regions

@@ -1,20 +1,28 @@
 """What goes out to other tools comes back the same, and other tools read it as it was meant."""
 
 import json
+import shutil
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+import skimage.io
+import supervision
+import yaml
+from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from dpseg import DataError
 from dpseg.imaging.label_image import read_label_picture, to_indices, to_labels, to_picture
+from dpseg.imaging.photo import load_photo
 from dpseg.interop.coco import read_coco, write_coco
 from dpseg.interop.rings import fill, keyhole
-from dpseg.interop.saved import load_result, results_in
-from dpseg.interop.yolo import read_yolo, write_yolo
+from dpseg.interop.saved import SavedResult, load_result, results_in
+from dpseg.interop.yolo import write_yolo, yolo_lines
 from dpseg.segmentation import Segmentation, trace_outlines
 from interop.conftest import CLASSES, ragged_labels
 
@@ -34,9 +42,12 @@ def test_saved_results_read_back(saved: Path) -> None:
 def test_label_pictures_keep_every_number(classes: int, tmp_path: Path) -> None:
     labels = np.arange(-1, classes, dtype=np.int32)[None].repeat(2, axis=0)
     path = tmp_path / "labels.png"
-    to_picture(labels, classes).save(path)
-    assert np.asarray(Image.open(path)).dtype == (np.uint8 if classes <= 255 else np.uint16)
-    np.testing.assert_array_equal(read_label_picture(path), labels)
+    for with_palette in (True, False):
+        to_picture(labels, classes, with_palette=with_palette).save(path)
+        assert np.asarray(Image.open(path)).dtype == (np.uint8 if classes <= 255 else np.uint16)
+        np.testing.assert_array_equal(read_label_picture(path), labels)
+    for read in (partial(cv2.imread, flags=cv2.IMREAD_UNCHANGED), skimage.io.imread):
+        np.testing.assert_array_equal(read(str(path)), np.asarray(Image.open(path)))
     np.testing.assert_array_equal(to_labels(to_indices(labels, classes)), labels)
 
 
@@ -84,28 +95,135 @@ def test_runs_without_compression_are_read_too(tmp_path: Path) -> None:
     assert labels.tolist() == [[-1, 0, -1], [0, -1, -1]]
 
 
-def test_yolo_comes_back_the_same(saved: Path, tmp_path: Path) -> None:
+def test_every_photo_has_a_name_of_its_own_in_coco(saved: Path, tmp_path: Path) -> None:
+    for camera in ("left", "right"):
+        photo = tmp_path / "photos" / camera / "0001.png"
+        photo.parent.mkdir()
+        shutil.copy(tmp_path / "photos/photo0.png", photo)
+        result = shutil.copytree(saved / "photo0", saved / camera)
+        point_to(result, photo)
+    write_coco(results_in(saved), tmp_path / "coco.json")
+    data = COCO(str(tmp_path / "coco.json"))
+    data.info()  # raises where there is none
+    names = [image["file_name"] for image in data.dataset["images"]]
+    assert sorted(names) == [
+        "left/0001.png", "photo0.png", "photo1.png", "photo2.png", "right/0001.png",
+    ]  # fmt: skip
+    assert all((Path(data.dataset["info"]["root"]) / name).is_file() for name in names)
+
+
+def test_supervision_reads_our_run_lengths(saved: Path, tmp_path: Path) -> None:
+    write_coco(results_in(saved), tmp_path / "coco.json")
+    data = supervision.DetectionDataset.from_coco(
+        str(tmp_path / "photos"), str(tmp_path / "coco.json"), force_masks=True
+    )
+    assert data.classes == list(CLASSES)
+    for path, _, detections in data:
+        truth = ragged_labels(int(Path(path).stem[-1]))
+        for k, mask in zip(detections.class_id, detections.mask, strict=True):
+            np.testing.assert_array_equal(mask, truth == k)
+
+
+def point_to(result: Path, photo: Path) -> None:
+    """Let a saved result tell of another photo."""
+    record = json.loads((result / "result.json").read_text())
+    record["settings"]["photo"] = str(photo)
+    (result / "result.json").write_text(json.dumps(record))
+
+
+def test_supervision_reads_our_yolo_to_the_pixel(saved: Path, tmp_path: Path) -> None:
     assert write_yolo(results_in(saved), tmp_path / "yolo") == 3
-    for seed in range(3):
-        text = (tmp_path / "yolo/labels" / f"photo{seed}.txt").read_text()
-        np.testing.assert_array_equal(read_yolo(text, (37, 52)), ragged_labels(seed))
-        assert (tmp_path / "yolo/images" / f"photo{seed}.png").is_file()
-    yaml = pytest.importorskip("yaml")
-    record = yaml.safe_load((tmp_path / "yolo/data.yaml").read_text())
-    assert record["names"] == dict(enumerate(CLASSES))
+    data = supervision.DetectionDataset.from_yolo(
+        str(tmp_path / "yolo/images"),
+        str(tmp_path / "yolo/labels"),
+        str(tmp_path / "yolo/data.yaml"),
+        force_masks=True,
+    )
+    assert data.classes == list(CLASSES)
+    assert len(data) == 3
+    for path, picture, detections in data:
+        truth = ragged_labels(int(Path(path).stem[-1]))
+        assert picture.shape[:2] == truth.shape
+        labels = np.full(truth.shape, -1)
+        for k, mask in zip(detections.class_id, detections.mask, strict=True):
+            labels[mask] = k
+        np.testing.assert_array_equal(labels, truth)
 
 
-def test_yolo_lines_are_drawn_by_pillow_as_they_were(saved: Path, tmp_path: Path) -> None:
-    write_yolo(results_in(saved), tmp_path / "yolo")
-    canvas = Image.new("I", (52 * 8, 37 * 8), -1)
-    for line in (tmp_path / "yolo/labels/photo0.txt").read_text().splitlines():
-        index, *values = line.split()
-        corners = np.array(values, float).reshape(-1, 2) * (52 * 8, 37 * 8)
-        region = Image.new("1", canvas.size)
-        ImageDraw.Draw(region).polygon([tuple(corner) for corner in corners], fill=1)
-        canvas.paste(int(index), (0, 0), region)
-    middle = np.asarray(canvas)[4::8, 4::8]
-    assert (middle == ragged_labels(0)).mean() > 0.97  # Pillow also draws the cuts to holes
+@pytest.mark.parametrize("to_whole_pixels", [np.round, np.trunc])
+def test_yolo_rings_are_filled_to_the_same_pixels_by_opencv(to_whole_pixels) -> None:
+    """As Ultralytics (cuts off) and supervision (rounds) do."""
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        size_hw = random.integers(1, 40, 2)
+        labels = np.where(random.random(size_hw) < random.random(), 0, -1)
+        if random.random() < 0.5:
+            labels = np.kron(labels, np.ones((3, 3), int))
+        lines = yolo_lines(SavedResult("x", None, ("thing",), (1.0,), labels.astype(np.int32)))
+        filled = np.zeros(labels.shape, np.uint8)
+        for line in lines.splitlines():
+            corners = np.array(line.split()[1:], np.float32).reshape(-1, 2)
+            assert len(corners) >= 3
+            whole = to_whole_pixels(corners * labels.shape[::-1]).astype(np.int32)
+            cv2.fillPoly(filled, [whole], 1)
+        np.testing.assert_array_equal(filled == 1, labels == 0)
+
+
+def test_data_yaml_says_where_photos_are_from_any_folder_and_in_any_script(
+    saved: Path, tmp_path: Path
+) -> None:
+    names = ("猫", "\U0001f600 cat", 'say "hi"\\', "yes")
+    results = [replace(result, classes=names) for result in results_in(saved)]
+    write_yolo(results, tmp_path / "yolo")
+    record = yaml.safe_load((tmp_path / "yolo/data.yaml").read_bytes().decode("ascii"))
+    assert record["names"] == dict(enumerate(names))
+    assert "path" not in record  # readers then start at the file's own folder
+    assert (tmp_path / "yolo" / record["train"]).is_dir()
+
+
+def test_yolo_has_photos_that_every_reader_sees_as_they_were_segmented(tmp_path: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (37, 52, 3), np.uint8)
+    clear = np.dstack([colours, colours[..., 0]])
+    turned = Image.Exif()
+    turned[274] = 6
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.fromarray(colours).save(folder / "plain.jfif", "JPEG")
+    Image.fromarray(colours).save(folder / "plain.PNG")
+    Image.fromarray(colours).save(folder / "turned.jpg", exif=turned)
+    Image.fromarray(clear).save(folder / "clear.png")
+    Image.fromarray(colours[..., 0].astype(np.uint16) * 257).save(folder / "deep.png")
+    for ending in ("gif", "avif", "webp", "bmp"):
+        Image.fromarray(colours).save(folder / f"other.{ending}")
+    for photo in sorted(folder.iterdir()):
+        pixels = load_photo(photo)
+        labels = np.zeros(pixels.shape[:2], np.int32)
+        result = SavedResult(photo.name, photo, ("cat",), (1.0,), labels)
+        target = tmp_path / photo.name
+        write_yolo([result], target)
+        (copy,) = (target / "images").iterdir()
+        assert copy.suffix == (".jpg" if photo.suffix == ".jfif" else ".png"), photo
+        assert (photo.stem != "plain") or copy.read_bytes() == photo.read_bytes()
+        seen = cv2.cvtColor(cv2.imread(str(copy)), cv2.COLOR_BGR2RGB)
+        assert np.abs(seen.astype(int) - pixels).max() <= 3  # decoders of JPEG differ a little
+
+
+def test_what_is_gone_is_left_out(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos/photo1.png").unlink()
+    gone = []
+    write_yolo(results_in(saved, gone=gone.append), tmp_path / "yolo")
+    assert [result.name for result in gone] == ["photo1"]
+    assert {path.stem for path in (tmp_path / "yolo").glob("*/*")} == {"photo0", "photo2"}
+    shutil.copytree(saved / "photo0", saved / "copy")
+    with pytest.raises(DataError, match=r"copy and photo0 are both of .*photo0\.png"):
+        list(results_in(saved))
+    shutil.rmtree(saved / "copy")
+    (tmp_path / "photos/photo2.png").unlink()
+    with pytest.raises(DataError, match=r"files of another export, such as images.photo2\.png"):
+        write_yolo(results_in(saved), tmp_path / "yolo")
+    (tmp_path / "photos/photo0.png").unlink()
+    with pytest.raises(DataError, match="all photos are gone"):
+        list(results_in(saved))
 
 
 def test_rings_with_holes_fill_to_the_mask() -> None:
@@ -116,8 +234,15 @@ def test_rings_with_holes_fill_to_the_mask() -> None:
         np.testing.assert_array_equal(fill(rings, mask.shape), mask)
 
 
+def test_a_thousand_holes_are_joined_in_no_time() -> None:
+    mask = np.ones((640, 660), bool)
+    mask[4::20, 4::20] = False
+    (region,) = trace_outlines(mask)
+    assert len(region) > 1000
+    np.testing.assert_array_equal(fill([keyhole(region)], mask.shape), mask)
+
+
 def test_supervision_detections_hold_the_masks(saved: Path) -> None:
-    pytest.importorskip("supervision")
     result = load_result(saved / "photo1")
     height, width = result.labels.shape
     detections = Segmentation(
@@ -137,8 +262,6 @@ def test_damage_is_told(saved: Path, tmp_path: Path) -> None:
         list(results_in(tmp_path / "photos"))
     with pytest.raises(DataError, match="COCO"):
         list(read_coco(tmp_path / "none.json"))
-    with pytest.raises(DataError, match="line 1"):
-        read_yolo("0 0.5 0.5\n", (4, 4))
     Image.new("P", (3, 3)).save(saved / "photo0/labels.png")
     with pytest.raises(DataError, match="do not belong together"):
         load_result(saved / "photo0")

@@ -40,6 +40,7 @@ class Job:
         tuned: a file of tuned prompts.
         model: a preset's name, a folder or a hub id.
         overlay: write a picture to look at, too.
+        palette: give label pictures colours.
         maps: how maps are read and what is written of them.
         smooth: share of the past in a video's scores, in [0, 1).
     """
@@ -53,6 +54,7 @@ class Job:
     tuned: Path | None = None
     model: str = "dpseg-lite"
     overlay: bool = True
+    palette: bool = False
     maps: MapRules = field(default_factory=MapRules)
     smooth: float = 0.0
 
@@ -87,7 +89,7 @@ class Job:
             [asdict(entry) for entry in Vocabulary.of(self.classes)] if self.classes else [],
             [[name, _digests(name, pictures)] for name, pictures in self.examples.items()],
             [self.refine, self.refine_mode, self.unlabelled, self.prompts],
-            [self.overlay, asdict(self.maps), self.smooth],
+            [self.overlay, self.palette, asdict(self.maps), self.smooth],
             _digest_of(self.tuned),
             [[path.name, hash_file(path)] for path in model_files(model)] or model,
         ]

@@ -139,7 +139,7 @@ class Worker:
         else:
             result = self._find(task.path)
             result = replace(result, settings={**result.settings, **origin})
-            result.save(task.folder, overlay=job.overlay)
+            result.save(task.folder, overlay=job.overlay, palette=job.palette)
 
 
 def _key_of(path: Path, job_key: str) -> str:

@@ -59,6 +59,9 @@ def segment(
     ] = None,
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "dpseg-lite",
     overlay: Annotated[bool, typer.Option(help="Write overlay.png, too.")] = True,
+    palette: Annotated[
+        bool, typer.Option(help="Give labels.png colours; OpenCV then reads those, not indices.")
+    ] = False,
     again: Annotated[
         bool, typer.Option("--again", help="Segment files anew whose results are there.")
     ] = False,
@@ -106,6 +109,7 @@ def segment(
         tuned=tuned,
         model=model,
         overlay=overlay,
+        palette=palette,
         maps=_map_rules(bands, value_range, window, polygons),
         smooth=smooth,
     )

@@ -213,7 +213,7 @@ def _convert(spec: DatasetSpec, record: Record, image: Path, path: Path) -> Labe
     except (OSError, SyntaxError, IndexError) as error:
         raise DataError(f"cannot read {record.key} of {spec.name}: {error}") from error
     with atomic_write(path) as temporary:
-        to_picture(label, len(spec.class_names)).save(temporary)
+        to_picture(label, len(spec.class_names), with_palette=True).save(temporary)
     return label
 
 

@@ -1,7 +1,7 @@
 """Label maps as pictures: the class index of each pixel, without loss, however many classes.
 
-Up to 255 classes a picture has 8 bits and colours, and 255 is unlabelled; above that it has 16 bits
-and no colours, and 65535 is unlabelled. The same numbers are used in maps and in videos.
+Up to 255 classes a picture has 8 bits, and 255 is unlabelled; above that it has 16 bits, and 65535
+is unlabelled. The same numbers are used in maps and in videos.
 """
 
 from __future__ import annotations
@@ -68,10 +68,17 @@ def colour_table(classes: int) -> ImageArray:
     return colours
 
 
-def to_picture(labels: LabelArray, classes: int) -> Image.Image:
-    """Make the picture that `labels.png` holds."""
+def to_picture(labels: LabelArray, classes: int, *, with_palette: bool = False) -> Image.Image:
+    """Make the picture that `labels.png` holds.
+
+    Args:
+        labels: -1 is unlabelled, H W.
+        classes: how many there are.
+        with_palette: show colours to eyes. Pillow and GDAL read the same indices then, but OpenCV,
+            skimage and imageio read colours. Above 255 classes there is none.
+    """
     picture = Image.fromarray(to_indices(labels, classes))
-    if classes <= PALETTE_CLASSES:
+    if with_palette and classes <= PALETTE_CLASSES:
         picture.putpalette(colour_table(classes).tobytes())
     return picture
 

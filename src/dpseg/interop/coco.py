@@ -1,18 +1,20 @@
 """COCO's JSON: one file for all photos of a folder.
 
 One annotation a class and photo, as in COCO-Stuff. A mask is run lengths, or polygons; holes are
-kept in both.
+kept in both. Polygons follow the edges that pycocotools fills to.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from dpseg import __version__
 from dpseg.arrays import BoolArray, LabelArray
 from dpseg.errors import DataError
 from dpseg.files import atomic_write
@@ -39,13 +41,17 @@ def write_coco(results: Iterable[SavedResult], target: Path, *, masks: Masks = "
     """
     categories: dict[str, int] = {}
     images: list[dict[str, Any]] = []
+    photos: list[Path | None] = []
     number = 0
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(target) as temporary, temporary.open("w", encoding="utf-8") as file:
             file.write('{"annotations": [')
             for image_id, result in enumerate(results, 1):
-                images.append(_image(image_id, result))
+                height, width = result.labels.shape
+                image = {"id": image_id, "file_name": result.name, "height": height, "width": width}
+                images.append(image)
+                photos.append(result.photo)
                 for name in result.classes:
                     categories.setdefault(name, len(categories) + 1)
                 for k, mask in result.masks():
@@ -60,8 +66,12 @@ def write_coco(results: Iterable[SavedResult], target: Path, *, masks: Masks = "
                     file.write((",\n" if number else "\n") + json.dumps(annotation))
                     number += 1
             names = [{"id": index, "name": name} for name, index in categories.items()]
-            rest = {"images": images, "categories": names}
-            file.write("],\n" + json.dumps(rest, ensure_ascii=False)[1:] + "\n")
+            info = {
+                "description": f"made by dpseg {__version__}",
+                "root": _name_images(images, photos),
+            }
+            rest = {"info": info, "licenses": [], "images": images, "categories": names}
+            file.write("],\n" + json.dumps(rest)[1:] + "\n")
     except OSError as error:
         raise DataError(f"{target} cannot be written: {error.strerror or error}.") from error
     return len(images)
@@ -104,10 +114,15 @@ def read_coco(path: Path) -> Iterator[tuple[str, LabelArray, tuple[str, ...]]]:
         raise DataError(f"{path} cannot be read as COCO: {error!r}.") from error
 
 
-def _image(image_id: int, result: SavedResult) -> dict[str, Any]:
-    height, width = result.labels.shape
-    file_name = result.photo.name if result.photo else result.name
-    return {"id": image_id, "file_name": file_name, "height": height, "width": width}
+def _name_images(images: Sequence[dict[str, Any]], photos: Sequence[Path | None]) -> str | None:
+    """Name images by their photos' paths below the nearest folder that has them all; tell it."""
+    known = [(image, photo) for image, photo in zip(images, photos, strict=True) if photo]
+    if not known:
+        return None
+    root = Path(os.path.commonpath([photo.parent for _, photo in known]))
+    for image, photo in known:
+        image["file_name"] = photo.relative_to(root).as_posix()
+    return str(root)
 
 
 def _mask(mask: BoolArray, masks: Masks) -> dict[str, Any]:

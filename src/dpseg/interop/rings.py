@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +14,42 @@ from dpseg.arrays import BoolArray, FloatArray
 def keyhole(rings: Sequence[FloatArray]) -> FloatArray:
     """Join an outline and its holes into one ring by cuts of no width.
 
+    A hole is cut open from its leftmost corner straight to the left: up to the next corner in that
+    row all is inside. The ring of that corner reaches further to the left, so cuts make no circle.
+
     Args:
-        rings: the outline, then the holes; x, y corners, each N 2.
+        rings: the outline, then the holes, as `trace_outlines` gives them; x, y corners, each N 2.
 
     Returns:
         One ring that covers the same pixels, N 2.
     """
-    path = _opened(rings[0])
-    for hole in map(_opened, rings[1:]):
-        distance = np.abs(path[:, None] - hole).sum(axis=2)  # path hole
-        at, start = np.unravel_index(distance.argmin(), distance.shape)
-        around = np.roll(hole, -int(start), axis=0)
-        path = np.concatenate([path[: at + 1], around, around[:1], path[at:]])
-    return path
+    opened = [_opened(ring) for ring in rings]
+    corners = np.concatenate(opened)  # N 2
+    lengths = np.array([len(ring) for ring in opened])
+    ends = np.cumsum(lengths)
+    ring_of = np.repeat(np.arange(len(opened)), lengths)
+    by_row = np.lexsort(corners.T)  # by y, then x
+    rank = np.argsort(by_row)
+    following = np.arange(1, len(corners) + 1)
+    following[ends - 1] = ends - lengths
+    # Nodes of a linked ring: one a corner, and two more a cut, which is walked there and back.
+    corner_of, after = list(range(len(corners))), following.tolist()
+    for hole, (first, end) in enumerate(pairwise(ends), 1):
+        start = int(first + corners[first:end, 0].argmin())
+        at = int(rank[start])
+        while at + 1 < len(by_row) and (corners[by_row[at + 1]] == corners[start]).all():
+            at += 1
+        while ring_of[by_row[at]] == hole:
+            at -= 1
+        left = int(by_row[at])
+        corner_of += [start, left]
+        after += [after[start], after[left]]
+        after[left], after[start] = len(after) - 2, len(after) - 1
+    path, node = [corner_of[0]], after[0]
+    while node != 0:
+        path.append(corner_of[node])
+        node = after[node]
+    return corners[path]
 
 
 def fill(rings: Sequence[npt.NDArray[np.floating]], size_hw: tuple[int, int]) -> BoolArray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,13 +67,35 @@ def load_result(folder: Path) -> SavedResult:
     return result
 
 
-def results_in(folder: Path) -> Iterator[SavedResult]:
+def results_in(
+    folder: Path, *, gone: Callable[[SavedResult], None] = lambda result: None
+) -> Iterator[SavedResult]:
     """Read all results of photos in the folders of a folder, by name.
 
+    Args:
+        folder: holds `NAME/labels.png` and `NAME/result.json`.
+        gone: told of each result whose photo is no longer where it was; those are left out. A
+            result that does not say where its photo was is not.
+
     Raises:
-        DataError: there is none, or one is damaged.
+        DataError: there is none, all photos are gone, one is damaged, or two are of one photo.
     """
     places = sorted(path.parent for path in folder.glob("*/labels.png"))
     if not places:
         raise DataError(f"{folder} holds no results (NAME/labels.png); `dpseg segment` makes them.")
-    yield from map(load_result, places)
+    name_of: dict[Path, str] = {}
+    found = False
+    for result in map(load_result, places):
+        if result.photo is not None:
+            if not result.photo.is_file():
+                gone(result)
+                continue
+            other = name_of.setdefault(result.photo, result.name)
+            if other != result.name:
+                raise DataError(
+                    f"{folder}: {other} and {result.name} are both of {result.photo}; remove one."
+                )
+        found = True
+        yield result
+    if not found:
+        raise DataError(f"{folder}: all photos are gone, such as {result.photo}.")

@@ -201,7 +201,7 @@ def make_router(service: Service) -> APIRouter:
     @router.get(
         "/v1/results/{key}/labels.png",
         tags=["result"],
-        summary="Get the class index of each pixel, with colours",
+        summary="Get the class index of each pixel",
         response_class=Response,
         responses=_picture(PNG),
     )

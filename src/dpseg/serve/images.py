@@ -39,7 +39,7 @@ def overlay_png(result: Segmentation, *, opacity: float, hidden: Collection[int]
 
 
 def labels_png(result: Segmentation) -> bytes:
-    """Encode the class index of each pixel, with colours, as `Segmentation.save` writes it."""
+    """Encode the class index of each pixel, as `Segmentation.save` writes it."""
     return _encoded(to_picture(result.labels, len(result.classes)), "PNG")
 
 
