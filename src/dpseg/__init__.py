@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 from dpseg.errors import (
     CheckpointError,
     DataError,
+    DeviceError,
     DPSegError,
     ImageError,
     MissingExtraError,
@@ -33,6 +34,7 @@ __all__ = [
     "ClassEntry",
     "DPSegError",
     "DataError",
+    "DeviceError",
     "ImageError",
     "MissingExtraError",
     "PromptError",

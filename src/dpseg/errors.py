@@ -30,6 +30,10 @@ class CheckpointError(DPSegError):
     """Weights are missing, damaged, or belong to another model."""
 
 
+class DeviceError(DPSegError):
+    """The device that was asked for is not there, or unknown."""
+
+
 class DataError(DPSegError):
     """A data set's files, labels or class list are not as its layout demands."""
 

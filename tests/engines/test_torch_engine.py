@@ -134,9 +134,7 @@ def test_switches_are_the_models_own_or_given(torch_engine, photo, arrays):
 def test_half_width_numbers_change_scores_little(torch_engine, photo, arrays, monkeypatch):
     features = torch_engine.encode_image(photo)
     exact = torch_engine.score(features, arrays)
-    monkeypatch.setattr(
-        module, "_fast_matrix_types", lambda: torch.autocast("cpu", dtype=torch.bfloat16)
-    )
+    monkeypatch.setattr(module, "fast_types", lambda _: torch.autocast("cpu", dtype=torch.bfloat16))
     rounded = torch_engine.score(features, arrays)
     assert rounded.dtype == np.float32
     assert 0 < np.abs(rounded - exact).mean() < 0.05 * exact.std() + 0.05

@@ -25,7 +25,7 @@ SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
 def torch_engine(trained_folder):
     """The torch engine in single precision, on every processor."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("dpseg.engines.torch_engine._fast_matrix_types", contextlib.nullcontext)
+        monkeypatch.setattr("dpseg.engines.torch_engine.fast_types", contextlib.nullcontext)
         engine, _ = load_engine(trained_folder)
         assert isinstance(engine, TorchEngine)
         yield engine

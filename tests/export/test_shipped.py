@@ -23,7 +23,7 @@ NAMES = Vocabulary.load("voc20")
 def engines():
     """The shipped model on onnxruntime and, in single precision, on torch; its bank."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("dpseg.engines.torch_engine._fast_matrix_types", contextlib.nullcontext)
+        monkeypatch.setattr("dpseg.engines.torch_engine.fast_types", contextlib.nullcontext)
         onnx, bank = load_engine("dpseg-lite", engine="onnx")
         torch, _ = load_engine("dpseg-lite", engine="torch")
         yield onnx, torch, bank

@@ -110,9 +110,10 @@ class OpenClipEncoder(nn.Module):
         """
         whole, tokens, masks = [], [], []
         for start in range(0, len(sentences), BATCH):
-            ids = self.tokenize(list(sentences[start : start + BATCH])).to(self.pixel_mean.device)
+            ids = self.tokenize(list(sentences[start : start + BATCH]))
             ends = ids.argmax(-1)  # the end token has the largest id
-            ids = ids[:, : int(ends.max()) + 1]
+            length = int(ends.max()) + 1
+            ids, ends = (one.to(self.pixel_mean.device) for one in (ids[:, :length], ends))
             outputs = self._text_outputs(ids)  # N L D
             positions = torch.arange(ids.shape[1], device=ids.device)
             whole.append(outputs[torch.arange(len(ids), device=ids.device), ends])

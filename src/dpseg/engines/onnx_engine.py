@@ -17,6 +17,7 @@ import onnxruntime
 
 from dpseg.arrays import FloatArray, ImageArray
 from dpseg.encoders.tokens import SentenceTokenizer
+from dpseg.engines.devices import onnx_providers
 from dpseg.engines.onnx_files import (
     IMAGE_FILE,
     MODEL_FILE,
@@ -28,7 +29,7 @@ from dpseg.engines.onnx_files import (
     names_of,
 )
 from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
-from dpseg.errors import CheckpointError, ShapeError
+from dpseg.errors import CheckpointError, DeviceError, ShapeError
 from dpseg.files import hash_file
 
 # A program that imported onnxruntime before dpseg has let its telemetry begin: send nothing more.
@@ -41,13 +42,16 @@ class OnnxEngine:
     Args:
         folder: holds the graphs and the tokenizer.
         threads: how many threads to use; None for `OMP_NUM_THREADS`, else one a processor.
+        device: where to run them; see `split_device`.
 
     Raises:
         CheckpointError: a file is missing or damaged.
+        DeviceError: the device is not there.
     """
 
-    def __init__(self, folder: Path, *, threads: int | None = None) -> None:
+    def __init__(self, folder: Path, *, threads: int | None = None, device: str = "auto") -> None:
         self._folder = folder
+        self._providers = onnx_providers(device)
         self._threads = threads or _processors()
         self._info = info_from(_metadata(self._image), folder / IMAGE_FILE)
 
@@ -136,7 +140,7 @@ class OnnxEngine:
     def _session(self, name: str) -> onnxruntime.InferenceSession:
         """Load a graph, and refuse one of other weights than those that lie beside it."""
         path = self._folder / name
-        session = _load(path, self._threads)
+        session = _load(path, self._threads, self._providers)
         made_of = _metadata(session).get(WEIGHTS_KEY)
         if made_of and self._weights and made_of != self._weights:
             raise CheckpointError(
@@ -146,17 +150,23 @@ class OnnxEngine:
         return session
 
 
-def _load(path: Path, threads: int) -> onnxruntime.InferenceSession:
+def _load(
+    path: Path, threads: int, providers: Sequence[tuple[str, dict[str, Any]]]
+) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads that wait busily for the next graph hold up whatever runs between the graphs.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3  # errors; its warnings speak of its own optimisations
     try:
-        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(path, options, providers=list(providers))
     except Exception as error:  # the library's errors share no base of their own
         reason = " ".join(str(error).split())[-200:]  # files and causes stand at the end
         raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
+    wanted = providers[0][0]
+    if wanted not in session.get_providers():  # it falls back to the processor without an error
+        raise DeviceError(f"{wanted} is installed but does not start; its log above says why")
+    return session
 
 
 def _metadata(session: onnxruntime.InferenceSession) -> Mapping[str, str]:

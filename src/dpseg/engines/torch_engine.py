@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dpseg.arrays import FloatArray, ImageArray
 from dpseg.encoders.protocol import DualEncoder, FeaturePyramid
 from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
+from dpseg.engines.torch_devices import fast_types
 from dpseg.errors import ShapeError
 from dpseg.model.dpseg import ForwardOptions, Prompts
 
@@ -77,13 +78,13 @@ class TorchEngine:
         Raises:
             ShapeError: a side is no multiple of the stride.
         """
-        with _fast_matrix_types():
+        with fast_types(self.device):
             return _first(self._encoder.encode_image(self._pixels(image)))
 
     @torch.inference_mode()
     def encode_prompt(self, image: ImageArray) -> ImageFeatures:
         """Embed a prompt picture by the prompt encoder; as `encode_image`."""
-        with _fast_matrix_types():
+        with fast_types(self.device):
             return _first(self._encoder.encode_prompt(self._pixels(image)))
 
     def _pixels(self, image: ImageArray) -> Tensor:
@@ -92,23 +93,24 @@ class TorchEngine:
         if image.shape[0] % stride or image.shape[1] % stride:
             raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {stride}")
         pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
-        pixels = pixels.to(self._device).float() / 255
+        pixels = pixels.to(self.device).float() / 255
         return pixels.contiguous(memory_format=torch.channels_last)
 
     @property
-    def _device(self) -> torch.device:
+    def device(self) -> torch.device:
+        """Tell where the weights are."""
         return next(self.model.parameters()).device
 
     @torch.inference_mode()
     def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
         """Score K classes at each position: logits, K h' w' at stride 4."""
-        device = self._device
+        device = self.device
 
         def batch(array: FloatArray) -> Tensor:
             return torch.from_numpy(array)[None].to(device)
 
         coarse = features.coarse_embedding
-        with _fast_matrix_types():
+        with fast_types(self.device):
             logits: Tensor = self.network(
                 batch(features.image_embedding),
                 {j: batch(one) for j, one in features.image_features.items()},
@@ -144,9 +146,3 @@ def prompt_tensors(prompts: PromptArrays) -> Prompts:
         visual_tokens=torch.from_numpy(prompts.visual_tokens),
         visual_mask=torch.from_numpy(prompts.visual_mask),
     )
-
-
-def _fast_matrix_types() -> torch.autocast:
-    """Use bfloat16 where the processor has matrix units for it; elsewhere it would be slower."""
-    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=native)

@@ -61,7 +61,7 @@ class ClipModel(nn.Module):
         digest = hashlib.sha256()
         for name, tensor in sorted(self.encoder.state_dict().items()):
             digest.update(name.encode())
-            digest.update(tensor.to(torch.float16).numpy().tobytes())
+            digest.update(tensor.to(torch.float16).cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
     def switches(self) -> ForwardOptions:

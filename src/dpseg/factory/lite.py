@@ -53,7 +53,7 @@ class LiteModel(nn.Module):
         for part in (self.tower, self.text_map):
             for name, tensor in sorted(part.state_dict().items()):
                 digest.update(name.encode())
-                digest.update(tensor.to(torch.float16).numpy().tobytes())
+                digest.update(tensor.to(torch.float16).cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -73,9 +73,10 @@ class LiteEncoder:
 
     def encode_text(self, sentences: Sequence[str]) -> SentenceEmbedding:
         """Embed N sentences."""
-        whole, tokens, mask = self._text_tower.encode(sentences)
+        whole, tokens, mask = self._text_tower.encode(sentences)  # small enough for a processor
         text_map = self._model.text_map
-        return SentenceEmbedding(text_map(whole), text_map(tokens), mask)
+        device = text_map.centres.device
+        return SentenceEmbedding(text_map(whole.to(device)), text_map(tokens.to(device)), mask)
 
     def encode_image(self, images: Tensor) -> FeaturePyramid:
         """Embed RGB images in [0, 1], B 3 H W."""

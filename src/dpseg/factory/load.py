@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from dpseg.engines.devices import EXPORTED_ONLY, onnx_providers
 from dpseg.engines.onnx_files import IMAGE_FILE, is_exported
 from dpseg.engines.onnx_files import MODEL_FILE as MODEL_FILE
-from dpseg.errors import CheckpointError, require_extra
+from dpseg.errors import CheckpointError, DeviceError, require_extra
 from dpseg.factory.config import PRESETS, ClipConfig
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ CLIP_BANK_FILE = "bank.safetensors"
 
 
 def load_engine(
-    name_or_folder: str | Path, *, engine: EngineName | None = None
+    name_or_folder: str | Path, *, engine: EngineName | None = None, device: str = "auto"
 ) -> tuple[Engine, PromptBank | None]:
     """Load a model and its prompt bank.
 
@@ -31,6 +33,8 @@ def load_engine(
         name_or_folder: a preset's name, an open_clip ConvNeXt's name, or a folder with a model file
             and, if there is one, its bank.
         engine: what is to run it; None takes onnxruntime where the model was exported, else torch.
+        device: where: `"auto"`, `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"`; of exported models also
+            `"directml"` and `"openvino"`. `"auto"` takes a GPU where there is one.
 
     Returns:
         The engine that runs it, and the bank or None.
@@ -38,17 +42,20 @@ def load_engine(
     Raises:
         CheckpointError: there is no such model or folder, or its files are damaged or do not
             belong together.
+        DeviceError: the device is not there.
         MissingExtraError: the model needs an extra that is not installed.
     """
     from dpseg.prompts.bank import PromptBank
 
     if _is_clip_name(str(name_or_folder)):
-        return _named_clip(str(name_or_folder)), None
+        return _named_clip(str(name_or_folder), device), None
     folder = _find(name_or_folder)
     model_path, bank_path = _pair(folder)
-    if engine == "onnx" or (engine is None and is_exported(folder)):
+    if engine is None and is_exported(folder):
+        engine = _fitting_engine(device)
+    if engine == "onnx":
         model_path = folder / IMAGE_FILE
-    loaded = _read(model_path)
+    loaded = _read(model_path, device)
     bank = PromptBank.load(bank_path) if bank_path.exists() else None
     if bank is not None and bank.encoder_key != loaded.info.encoder_key:
         raise CheckpointError(
@@ -56,6 +63,17 @@ def load_engine(
             f"{loaded.info.encoder_key}; build the bank again"
         )
     return loaded, bank
+
+
+def _fitting_engine(device: str) -> EngineName:
+    """Choose onnxruntime for an exported model, or torch if that alone knows the device."""
+    try:
+        onnx_providers(device)
+    except DeviceError:
+        if device in EXPORTED_ONLY or importlib.util.find_spec("torch") is None:
+            raise
+        return "torch"
+    return "onnx"
 
 
 def model_files(name_or_folder: str | Path) -> list[Path]:
@@ -83,38 +101,43 @@ def _is_clip_name(name: str) -> bool:
     return isinstance(PRESETS.get(model), ClipConfig) or model.startswith("convnext_")
 
 
-def _named_clip(name: str) -> Engine:
+def _named_clip(name: str, device_name: str) -> Engine:
     require_extra("torch", "clip")
+    from dpseg.engines.torch_devices import torch_device
     from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config
 
+    device = torch_device(device_name)
     preset, _, file = name.partition(":")
     config = PRESETS.get(preset)
     if isinstance(config, ClipConfig) and config.network != "dpseg" and file:
         from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
 
         model, _ = import_checkpoint(read_checkpoint(Path(file)), config=config.without_weights())
-        return clip_engine(model)
+        return clip_engine(model.to(device))
     if isinstance(config, ClipConfig) and config.network == "err-seg":
         from dpseg.factory.importers.fetch import published_model
 
-        return clip_engine(load_clip(published_model(config) / CLIP_FILE))
-    return clip_engine(ClipModel(named_clip_config(name)))
+        return clip_engine(load_clip(published_model(config) / CLIP_FILE).to(device))
+    return clip_engine(ClipModel(named_clip_config(name)).to(device))
 
 
-def _read(model_path: Path) -> Engine:
+def _read(model_path: Path, device_name: str) -> Engine:
     if model_path.name == IMAGE_FILE:
         from dpseg.engines.onnx_engine import OnnxEngine
 
-        return OnnxEngine(model_path.parent)
+        return OnnxEngine(model_path.parent, device=device_name)
     clip = model_path.name == CLIP_FILE
     require_extra("torch", "clip" if clip else "torch")
+    from dpseg.engines.torch_devices import torch_device
+
+    device = torch_device(device_name)
     if clip:
         from dpseg.factory.clip import clip_engine, load_clip
 
-        return clip_engine(load_clip(model_path))
+        return clip_engine(load_clip(model_path).to(device))
     from dpseg.factory.lite import lite_engine, load_lite
 
-    return lite_engine(load_lite(model_path))
+    return lite_engine(load_lite(model_path).to(device))
 
 
 def _pair(folder: Path) -> tuple[Path, Path]:
