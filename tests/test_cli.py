@@ -1,6 +1,8 @@
 """The command: files in every form, files out, and one line when something is wrong."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -109,6 +111,22 @@ def test_one_bad_file_does_not_stop_the_others(
     told = capsys.readouterr()
     assert "broken.jpg" in told.err
     assert len(told.out.splitlines()) == 3
+
+
+def test_what_a_console_cannot_print_is_escaped(tmp_path: Path) -> None:
+    photo = tmp_path / os.fsdecode(b"caf\xe9.png")
+    Image.new("RGB", (40, 30)).save(photo)
+    command = [sys.executable, "-m", "dpseg", "segment", photo, "-c", "\u732b, \U0001f600"]
+    command += ["--no-unlabelled", "--no-overlay", "--out", tmp_path / "out"]
+    console = {**os.environ, "PYTHONIOENCODING": "cp1252", "DPSEG_CACHE": str(tmp_path / "cache")}
+    line = subprocess.run(command, env=console, capture_output=True, check=True).stdout
+    assert b"\\u732b" in line
+    record = subprocess.run(
+        [*command, "--json"], env=console, capture_output=True, check=True
+    ).stdout
+    told = json.loads(record)
+    assert told["photo"] == str(photo)
+    assert [entry["name"] for entry in told["classes"]] == ["\u732b", "\U0001f600"]
 
 
 def test_unknown_options_are_refused(photos: Path) -> None:

@@ -6,6 +6,7 @@ on purpose becomes one line on standard error.
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from typing import Annotated
@@ -36,6 +37,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; errors of ours end in one line and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what it cannot print becomes an escape
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
     except DPSegError as error:

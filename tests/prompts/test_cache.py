@@ -35,6 +35,21 @@ def test_the_file_is_safetensors_and_records_its_key(tmp_path):
     assert b'"encoder_key":"encoder"' in cache.path_of(KEY).read_bytes()
 
 
+def test_a_user_without_a_home_works_without_a_folder(monkeypatch):
+    monkeypatch.delenv(CACHE_VARIABLE, raising=False)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nowhere)
+    cache = PromptCache()
+    assert cache.folder is None
+    assert cache.load(KEY) is None
+    cache.store(KEY, ARRAYS)
+    np.testing.assert_array_equal(cache.load(KEY)["class_wise"], ARRAYS["class_wise"])
+
+
 @pytest.mark.parametrize(
     "other",
     [

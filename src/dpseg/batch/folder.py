@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import multiprocessing
 import os
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -19,10 +20,13 @@ from pathlib import Path
 
 from dpseg.batch.job import Job
 from dpseg.batch.work import Outcome, Progress, Task, Worker, load_model
-from dpseg.errors import ImageError
-from dpseg.imaging.photo import SUFFIXES
+from dpseg.imaging.folder import PhotoFolder, no_photo
 from dpseg.segmenter import Segmenter
 
+#: In the folder of results: what could not be done.
+ERRORS_FILE = "errors.jsonl"
+
+_NAME_BYTES = 240
 #: Files that wait at each process, so that none stands idle.
 _WAITING = 2
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -30,45 +34,100 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS
 Load = Callable[[str], Segmenter]
 
 
-def find_photos(given: Iterable[str]) -> list[Path]:
+def find_photos(
+    given: Iterable[str], *, tell: Callable[[str], None] = lambda told: None
+) -> list[Path]:
     """Resolve files, folders and globs.
 
     Args:
         given: each a file, a folder (its photos are taken, not those of folders in it) or a glob.
+        tell: called with a line for each folder of which something is left out, and with one if
+            there are names that are no text.
 
     Returns:
         Photos in the order given, each once; those of folders and globs by name.
 
     Raises:
-        ImageError: a folder or glob holds no photo.
+        ImageError: a folder cannot be read, a glob matches no file, or there is no photo at all.
     """
     found: dict[Path, None] = {}
+    empty: list[str] = []
     for item in given:
-        path = Path(item)
-        if path.is_dir():
-            matches = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES)
-        elif glob.has_magic(item) and not path.exists():
-            matches = sorted(Path(match) for match in glob.glob(item, recursive=True))
-            matches = [match for match in matches if match.is_file()]
+        if os.path.isdir(item):
+            inside = PhotoFolder.read(Path(item))
+            matches = inside.photos
+            if left_out := inside.tell_left_out():
+                tell(f"{item}: left out {left_out}.")
+            if not matches:
+                empty.append(item)
+        elif glob.has_magic(item) and not os.path.exists(item):
+            matches = sorted(Path(m) for m in _matches(item) if os.path.isfile(m))
+            if not matches:
+                raise no_photo(item)
         else:
-            matches = [path]
-        if not matches:
-            raise ImageError(f"{item} holds no photo ({', '.join(sorted(SUFFIXES))}).")
+            matches = [Path(item)]
         found.update(dict.fromkeys(matches))
+    if not found:
+        raise no_photo(", ".join(empty) or "what was given")
+    for item in empty:
+        tell(f"{item} holds no photo.")
+    if odd := [path for path in found if not _is_text(str(path))]:
+        tell(f"{len(odd)} names are not in UTF-8, such as {odd[0]}; what is written has escapes.")
     return list(found)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _matches(pattern: str) -> list[str]:
+    """Expand a glob; brackets in the names of folders that are there are only brackets."""
+    parts = Path(pattern).parts
+    literal = ""
+    for number, part in enumerate(parts):
+        deeper = os.path.join(literal, part)
+        if not os.path.exists(deeper):
+            return glob.glob(os.path.join(glob.escape(literal), *parts[number:]), recursive=True)
+        literal = deeper
+    return [literal]
 
 
 def make_tasks(paths: Sequence[Path], out: Path) -> list[Task]:
     """Give each file a folder of its own, named like the file; a number tells namesakes apart."""
     tasks: list[Task] = []
-    taken: set[str] = set()
+    taken = {_spelling(ERRORS_FILE)}
+    numbers: dict[str, int] = {}
     for path in paths:
-        name, number = path.stem, 2
-        while name.casefold() in taken:
-            name, number = f"{path.stem}-{number}", number + 1
-        taken.add(name.casefold())
+        stem = name = _folder_name(path)
+        spelling = _spelling(stem)
+        while _spelling(name) in taken:
+            numbers[spelling] = numbers.get(spelling, 1) + 1
+            name = f"{stem}-{numbers[spelling]}"
+        taken.add(_spelling(name))
         tasks.append(Task(path, out / name))
     return tasks
+
+
+def _folder_name(path: Path) -> str:
+    """Name a file's folder like the file, in a way that can only lie where it is put."""
+    stem = path.stem.rstrip(". ")  # "." and ".." lead elsewhere; Windows drops such ends
+    return _shortened(stem.lstrip(".") or "photo")
+
+
+def _shortened(name: str) -> str:
+    """Leave room for a number: file systems hold names of 255 bytes."""
+    while len(os.fsencode(name)) > _NAME_BYTES:
+        name = name[:-1]
+    return name
+
+
+def _spelling(name: str) -> str:
+    """Spell names alike that some file systems take for the same."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def run_local(

@@ -7,6 +7,7 @@ it several times is given up. Files and results are paths: all machines must see
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -32,14 +33,14 @@ class _RayWorker:
         self._worker = make_worker()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        outcome = self._attempt(Task(Path(row["path"]), Path(row["folder"])))
+        task = Task(Path(os.fsdecode(row["path"])), Path(os.fsdecode(row["folder"])))
+        outcome = self._attempt(task)
         return {
-            "path": row["path"],
-            "folder": row["folder"],
+            "number": row["number"],
             "skipped": outcome.skipped,
-            "error": outcome.error or "",
+            "error": os.fsencode(outcome.error or ""),
             "fatal": outcome.fatal,
-            "trace": outcome.trace or "",
+            "trace": os.fsencode(outcome.trace or ""),
         }
 
     def _attempt(self, task: Task) -> Outcome:
@@ -100,8 +101,14 @@ def run_ray(
     ray = require_extra("ray", "ray")
     require_extra("ray.data", "ray")
     make_worker = partial(Worker, job, job.key(), again=again, load=load)
-    rows = [{"path": str(task.path.absolute()), "folder": str(task.folder.absolute())}
-            for task in tasks]  # fmt: skip
+    rows = [
+        {
+            "number": number,
+            "path": os.fsencode(task.path.absolute()),  # bytes: names need not be text
+            "folder": os.fsencode(task.folder.absolute()),
+        }
+        for number, task in enumerate(tasks)
+    ]
     started = _connect(ray, address)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -111,9 +118,8 @@ def run_ray(
             fn_constructor_kwargs={"make_worker": make_worker},
             compute=ray.data.ActorPoolStrategy(size=workers),
         )
-        by_path = dict(zip((row["path"] for row in rows), tasks, strict=True))
         for row in outcomes.iter_rows():
-            yield _outcome(row, by_path[row["path"]])
+            yield _outcome(row, tasks[row["number"]])
     except ray.exceptions.RayError as error:
         raise WorkerError(
             f"Ray gave up: {str(error).splitlines()[0]} Run the command again to go on from here."
@@ -140,7 +146,7 @@ def _outcome(row: Mapping[str, Any], task: Task) -> Outcome:
         task.path,
         task.folder,
         skipped=row["skipped"],
-        error=row["error"] or None,
+        error=os.fsdecode(row["error"]) or None,
         fatal=row["fatal"],
-        trace=row["trace"] or None,
+        trace=os.fsdecode(row["trace"]) or None,
     )

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 Number = TypeVar("Number", int, float)
 
-ERRORS_FILE = "errors.jsonl"
-
 
 def segment(
     photos: Annotated[
@@ -96,7 +94,7 @@ def segment(
     A run that was stopped goes on where it was: results that are there are kept, if photo,
     question and model are the same.
     """
-    from dpseg.batch.folder import find_photos, make_tasks, run_local
+    from dpseg.batch.folder import ERRORS_FILE, find_photos, make_tasks, run_local
     from dpseg.batch.job import Job
 
     job = Job(
@@ -113,7 +111,7 @@ def segment(
         maps=_map_rules(bands, value_range, window, polygons),
         smooth=smooth,
     )
-    tasks = make_tasks(find_photos(photos), out)
+    tasks = make_tasks(find_photos(photos, tell=complain), out)
     if engine == "ray":
         from dpseg.batch.ray import run_ray
 
@@ -207,7 +205,7 @@ def _as_line(outcome: Outcome) -> str:
 
 def _as_json(outcome: Outcome) -> str:
     record = {"photo": str(outcome.path), "folder": str(outcome.folder), **_result(outcome)}
-    return json.dumps(record, ensure_ascii=False)
+    return json.dumps(record)  # in ASCII, which every output can print
 
 
 def _result(outcome: Outcome) -> dict[str, Any]:
@@ -224,7 +222,7 @@ def _note(errors: Path, outcome: Outcome) -> None:
         record["trace"] = outcome.trace
     try:
         errors.parent.mkdir(parents=True, exist_ok=True)
-        with errors.open("a", encoding="utf-8") as file:
+        with errors.open("a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
     except OSError as error:
         raise DataError(f"{errors} cannot be written: {error.strerror or error}.") from error

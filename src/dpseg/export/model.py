@@ -14,7 +14,8 @@ from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import CheckpointError, ImageError, require_extra
 from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_engine, model_files
 from dpseg.files import atomic_write
-from dpseg.imaging.photo import SUFFIXES, load_photo
+from dpseg.imaging.folder import PhotoFolder, no_photo
+from dpseg.imaging.photo import load_photo
 from dpseg.imaging.tiling import cut_views, plan_views
 
 if TYPE_CHECKING:
@@ -83,9 +84,9 @@ def _copied(path: Path, folder: Path) -> Path:
 def _photos_in(folder: Path | None) -> list[Path]:
     if folder is None:
         raise ImageError("an int8 image tower needs a folder of pictures to measure its ranges on")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = PhotoFolder.read(folder).photos
     if not paths:
-        raise ImageError(f"{folder} holds no photo ({', '.join(sorted(SUFFIXES))}).")
+        raise no_photo(folder)
     return paths
 
 

@@ -202,3 +202,5 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except errors.RasterioError as error:
         raise ImageError(f"{name} cannot be read: {' '.join(str(error).split())}.") from error
+    except UnicodeEncodeError as error:
+        raise ImageError(f"{name} cannot be read: maps need a name in UTF-8; rename it.") from error

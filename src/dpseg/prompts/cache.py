@@ -53,7 +53,8 @@ class PromptCache:
     """A folder of prompt embeddings, with the latest ones also in memory.
 
     Args:
-        folder: where the files are; None for `default_folder()`.
+        folder: where the files are; None for `default_folder()`. Where there is none, entries are
+            kept in memory only.
         in_memory: how many entries to hold in memory.
     """
 
@@ -80,6 +81,8 @@ class PromptCache:
                 self._entries.move_to_end(key)
                 return self._entries[key]
         path = self.path_of(key)
+        if path is None:
+            return None
         try:
             with safe_open(path, framework="numpy") as file:
                 found = file.metadata() or {}
@@ -106,6 +109,8 @@ class PromptCache:
         """
         kept = self._remember(key, arrays)
         path = self.path_of(key)
+        if path is None:
+            return
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
@@ -119,8 +124,10 @@ class PromptCache:
         except OSError as error:
             _warn(f"cannot write {path}: {error}")
 
-    def path_of(self, key: CacheKey) -> Path:
+    def path_of(self, key: CacheKey) -> Path | None:
         """Tell where an entry's file is; its name is a hash, safe on every file system."""
+        if self.folder is None:
+            return None
         encoder = hash_text(key.encoder_key)[:16]
         entry = hash_text(f"{key.content}\0{key.template}")
         return self.folder / encoder / entry[:2] / f"{entry}.safetensors"
@@ -135,18 +142,25 @@ class PromptCache:
         return kept
 
 
-def default_folder() -> Path:
-    """Tell where prompt embeddings are kept: `$DPSEG_CACHE`, else the platform's cache folder."""
+def default_folder() -> Path | None:
+    """Tell where prompt embeddings are kept: `$DPSEG_CACHE`, else the platform's cache folder.
+
+    Returns:
+        The folder, or None for a user without a home.
+    """
     chosen = os.environ.get(CACHE_VARIABLE)
     if chosen:
         return Path(chosen) / "prompts"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-        return base / "dpseg" / "Cache" / "prompts"
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "dpseg" / "prompts"
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "dpseg" / "prompts"
+    try:
+        if sys.platform == "win32":
+            base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+            return base / "dpseg" / "Cache" / "prompts"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "dpseg" / "prompts"
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        return base / "dpseg" / "prompts"
+    except RuntimeError:
+        return None
 
 
 def hash_text(text: str) -> str:

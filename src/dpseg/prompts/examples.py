@@ -11,8 +11,9 @@ import numpy.typing as npt
 from PIL import Image
 
 from dpseg.arrays import FloatArray, ImageArray
-from dpseg.errors import PromptError
-from dpseg.imaging.photo import MAX_PIXELS, SUFFIXES, PhotoLike, load_photo, open_upright
+from dpseg.errors import ImageError, PromptError
+from dpseg.imaging.folder import PhotoFolder
+from dpseg.imaging.photo import MAX_PIXELS, PhotoLike, load_photo, open_upright
 from dpseg.prompts.regions import check_frame
 
 #: A photo, or a photo and its mask.
@@ -33,16 +34,22 @@ def pictures_in(folder: Path | str) -> dict[str, list[PictureLike]]:
         Name to pictures in the order of their file names, each with its mask if it has one.
 
     Raises:
-        PromptError: there is no class folder, one of them holds no picture, or a mask has none.
+        PromptError: there is no class folder, one of them holds no picture or cannot be read, or a
+            mask has no picture.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise PromptError(f"{folder} is not a folder of example pictures")
     found: dict[str, list[PictureLike]] = {}
-    for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if class_folder.name.startswith("."):
-            continue
-        found[class_folder.name] = _pictures_of_class(class_folder)
+    try:
+        inside = sorted(path for path in folder.iterdir() if path.is_dir())
+        for class_folder in inside:
+            if not class_folder.name.startswith("."):
+                found[class_folder.name] = _pictures_of_class(class_folder)
+    except OSError as error:
+        raise PromptError(f"{folder} cannot be read: {error.strerror or error}.") from error
+    except ImageError as error:
+        raise PromptError(str(error)) from error
     if not found:
         raise PromptError(f"{folder} holds no folder of example pictures, such as {folder}/cat/")
     return found
@@ -50,11 +57,7 @@ def pictures_in(folder: Path | str) -> dict[str, list[PictureLike]]:
 
 def _pictures_of_class(folder: Path) -> list[PictureLike]:
     """List the pictures of one class's folder, each with its mask."""
-    paths = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
-    ]
+    paths = PhotoFolder.read(folder).photos
     masks = {
         path.stem[: -len(MASK_MARK)]: path
         for path in paths

@@ -23,7 +23,7 @@ from dpseg.factory.importers.fill import save_import
 from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
 from dpseg.factory.load import CLIP_FILE
 from dpseg.files import hash_file, write_text
-from dpseg.prompts.cache import default_folder
+from dpseg.prompts.cache import CACHE_VARIABLE, default_folder
 
 #: Where the authors of a network keep its checkpoints.
 REPOSITORIES: Mapping[str, str] = {"err-seg": "lchen1019/ERR-Seg"}
@@ -61,11 +61,16 @@ def published_model(config: ClipConfig) -> Path:
         The model's folder, in the cache.
 
     Raises:
-        CheckpointError: the hub cannot be reached or refuses, none of the repository's files is
+        CheckpointError: there is no cache, the hub cannot be reached or refuses, none of the repository's files is
             the preset's checkpoint, or it is no longer the file that it was.
         MissingExtraError: huggingface_hub is not installed.
     """
-    folder = default_folder().with_name("models") / config.name
+    prompts = default_folder()
+    if prompts is None:
+        raise CheckpointError(
+            f"there is no home folder to keep {config.name} in; set ${CACHE_VARIABLE} to a folder"
+        )
+    folder = prompts.with_name("models") / config.name
     if (folder / CLIP_FILE).is_file():
         return folder
     hub = require_extra("huggingface_hub", "hub")
