@@ -61,8 +61,8 @@ def published_model(config: ClipConfig) -> Path:
         The model's folder, in the cache.
 
     Raises:
-        CheckpointError: there is no cache, the hub cannot be reached or refuses, none of the repository's files is
-            the preset's checkpoint, or it is no longer the file that it was.
+        CheckpointError: there is no cache, the hub cannot be reached or refuses, none of the
+            repository's files is the preset's checkpoint, or it is no longer the file that it was.
         MissingExtraError: huggingface_hub is not installed.
     """
     prompts = default_folder()
