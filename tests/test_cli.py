@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,6 +17,7 @@ from dpseg.batch.folder import find_photos, make_tasks
 from dpseg.cli import main
 from dpseg.errors import ImageError
 from dpseg.prompts.cache import PromptCache
+from video.clips import damage, encode
 
 
 @pytest.fixture
@@ -71,6 +73,19 @@ def test_examples_come_as_files_and_as_folders(
     again = photos / "shown" / "blorp" / "one.png"
     assert run("segment", again, "--examples-folder", photos / "shown", "--refine", 1) == 0
     assert "blorp 100%" in capsys.readouterr().out
+
+
+def test_a_video_with_damaged_frames_is_done_in_part(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    frames = [np.full((48, 64, 3), (200 + k, 30, 30), np.uint8) for k in range(4)]
+    clip = damage(encode(photos / "clip.avi", frames, "mjpeg"), [2])
+    assert run("segment", clip, photos / "red.png", "-c", "red", "--no-overlay") == 2
+    told = capsys.readouterr()
+    assert len(told.out.splitlines()) == 2
+    assert "clip.avi: 1 damaged frames were left out" in told.err
+    assert "damaged" in json.loads(Path("out/errors.jsonl").read_text())["error"]
+    assert run("segment", clip, "-c", "red", "--no-overlay") == 2  # also of results that are there
 
 
 def test_vocabularies_come_from_files(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:

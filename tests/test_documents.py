@@ -176,7 +176,7 @@ def write_clip(path: Path) -> None:
     encoder = {"codec": "libx264", "pixels": "yuv420p", "given": "rgb24"}
     with VideoOut(path, **encoder, rate=Fraction(5), options={}) as video:
         for step in range(5):
-            video.write(paint(("red", 24, 72, 8 * step, 8 * step + 48)))
+            video.write(paint(("red", 24, 72, 8 * step, 8 * step + 48)), Fraction(step, 5))
 
 
 def run_dpseg(arguments: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:

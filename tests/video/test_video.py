@@ -14,6 +14,7 @@ from dpseg import DataError, ImageError, Segmenter
 from dpseg.video.segment_video import segment_video
 from dpseg.video.smooth import Smoother
 from dpseg.video.streams import VideoOut, open_video, read_label_video
+from video.clips import damage, encode, times_in
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def write_video(path: Path, frames: list[np.ndarray], rate: int = 10) -> Path:
     with VideoOut(
         path, codec="ffv1", pixels="bgr0", given="rgb24", rate=Fraction(rate), options={}
     ) as video:
-        for frame in frames:
-            video.write(frame)
+        for number, frame in enumerate(frames):
+            video.write(frame, Fraction(number, rate))
     return path
 
 
@@ -151,8 +152,101 @@ def test_frames_are_turned_upright(tmp_path: Path) -> None:
                 packet.stream = stream
                 sink.mux(packet)
     with open_video(turned) as video:
-        (frame,) = list(video.frames)
-    np.testing.assert_array_equal(frame, np.rot90(picture))
+        (frame,) = list(video)
+    np.testing.assert_array_equal(frame.image, np.rot90(picture))
+
+
+def test_frames_of_other_sizes_get_labels_of_the_first_by_nearest_pixels(
+    segmenter: Segmenter, tmp_path: Path
+) -> None:
+    small, large = moving(3), [np.kron(frame, np.ones((2, 2, 1), np.uint8)) for frame in moving(3)]
+    parts = [
+        encode(tmp_path / f"{len(frames[0])}.webm", frames, "libvpx") for frames in (small, large)
+    ]
+    path = tmp_path / "call.webm"
+    with av.open(str(path), "w") as joined, av.open(str(parts[0])) as template:
+        stream = joined.add_stream_from_template(template.streams.video[0])
+        for number, part in enumerate(parts):
+            with av.open(str(part)) as source:
+                for packet in source.demux(video=0):
+                    if packet.size:
+                        packet.pts += 300 * number
+                        packet.dts, packet.stream = packet.pts, stream
+                        joined.mux(packet)
+    find = segmenter.prepare(["red", *(f"thing{k}" for k in range(200)), "white"])
+    folder = segment_video(segmenter, find, path, tmp_path / "out")
+    with open_video(path) as video:
+        expected = [find(frame.image).labels for frame in video]
+    assert [labels.shape for labels in expected] == [(96, 96)] * 3 + [(192, 192)] * 3
+    record = json.loads((folder / "result.json").read_text())
+    for labels, own, area in zip(
+        read_label_video(folder / "labels.mkv"),
+        expected,
+        record["classes"][0]["area_by_frame"],
+        strict=True,
+    ):
+        np.testing.assert_array_equal(labels, own if len(own) == 96 else own[1::2, 1::2])
+        assert area == pytest.approx((own == 0).mean(), abs=0.01)
+    assert len(times_in(folder / "overlay.mp4")) == 6
+
+
+@pytest.mark.parametrize(("ending", "codec"), [("mkv", "libx264"), ("mp4", "mpeg4")])
+def test_every_frame_keeps_its_time(
+    segmenter: Segmenter, tmp_path: Path, ending: str, codec: str
+) -> None:
+    times = [500, 540, 580, 1600, 2600, 2633]
+    path = encode(tmp_path / f"phone.{ending}", moving(6), codec, times=times)
+    folder = segment_video(segmenter, segmenter.prepare("red"), path, tmp_path / "out")
+    record = json.loads((folder / "result.json").read_text())
+    expected = times_in(path)
+    np.testing.assert_allclose(np.diff(expected), np.diff(times) / 1000, atol=1e-3)
+    written = [times_in(folder / name) for name in ("labels.mkv", "overlay.mp4")]
+    for found in (record["times"], *written):
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_a_clock_that_begins_anew_goes_on(tmp_path: Path) -> None:
+    part = encode(tmp_path / "part.ts", moving(20), "mpeg2video").read_bytes()
+    path = tmp_path / "joined.ts"
+    path.write_bytes(part * 2)
+    with open_video(path) as video:
+        times = [float(frame.time) for frame in video]
+    assert len(times) == 40
+    np.testing.assert_allclose(np.diff(times), 0.1, atol=0.001)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("a.avi", "mjpeg", {}),
+        ("a.mp4", "mpeg4", {}),
+        ("a.webm", "libvpx", {"auto-alt-ref": "0"}),
+        ("a.mkv", "libx264", {"bf": "0"}),
+    ],
+)
+def test_damaged_frames_are_left_out_and_counted(
+    segmenter: Segmenter, tmp_path: Path, name: str, codec: str, options: dict[str, str]
+) -> None:
+    frames = [frame + np.uint8(number) for number, frame in enumerate(moving(8))]
+    path = encode(tmp_path / name, frames, codec, options=options)
+    expected = times_in(path)
+    damage(path, [3, 5])
+    find = segmenter.prepare("red, white")
+    folder = segment_video(segmenter, find, path, tmp_path / "out", overlay=False)
+    record = json.loads((folder / "result.json").read_text())
+    assert (record["frames"], record["bad_frames"]) == (6, 2)
+    assert record["times"] == pytest.approx([expected[k] for k in (0, 1, 2, 4, 6, 7)], abs=1e-6)
+    assert len(list(read_label_video(folder / "labels.mkv"))) == 6
+
+
+def test_frames_that_come_late_behind_a_damaged_one_are_left_out_too(tmp_path: Path) -> None:
+    """A lost frame of H.264 disturbs the order in which its neighbours come."""
+    frames = [frame + np.uint8(number) for number, frame in enumerate(moving(8) * 3)]
+    path = damage(encode(tmp_path / "a.mkv", frames, "libx264", options={"g": "5"}), [5])
+    with open_video(path) as video:
+        times = [frame.time for frame in video]
+    assert times == sorted(set(times))
+    assert 1 <= video.bad_frames == 24 - len(times) <= 6
 
 
 def test_bad_videos_leave_nothing(segmenter: Segmenter, tmp_path: Path) -> None:
@@ -164,3 +258,7 @@ def test_bad_videos_leave_nothing(segmenter: Segmenter, tmp_path: Path) -> None:
         with pytest.raises(ImageError, match="cannot be read as a video"):
             segment_video(segmenter, find, path, tmp_path / "out")
         assert list((tmp_path / "out").iterdir()) == []
+    lost = damage(encode(tmp_path / "lost.avi", moving(3), "mjpeg"), [0, 1, 2])
+    with pytest.raises(ImageError, match="no frame that can be decoded"):
+        segment_video(segmenter, find, lost, tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -121,16 +122,20 @@ def segment(
     errors = out / ERRORS_FILE
     if errors.is_file():
         errors.unlink()
-    failures = 0
+    failures, troubles = 0, 0
     for outcome in _behind_bars(run, len(tasks)):
-        if outcome.error is None:
+        trouble = outcome.error
+        if trouble is None:
             typer.echo(_as_json(outcome) if as_json else _as_line(outcome))
-            continue
-        failures += 1
-        complain(outcome.error)
-        if len(tasks) > 1:
-            _note(errors, outcome)
-    if failures:
+            if bad := _result(outcome).get("bad_frames"):
+                trouble = f"{outcome.path}: {bad} damaged frames were left out."
+        if trouble is not None:
+            failures += outcome.error is not None
+            troubles += 1
+            complain(trouble)
+            if len(tasks) > 1:
+                _note(errors, replace(outcome, error=trouble))
+    if troubles:
         raise typer.Exit(FAILED if failures == len(tasks) else PARTLY)
 
 

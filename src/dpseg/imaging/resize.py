@@ -9,8 +9,9 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+from PIL import Image
 
-from dpseg.arrays import FloatArray
+from dpseg.arrays import FloatArray, LabelArray
 
 
 @lru_cache(maxsize=256)
@@ -90,3 +91,19 @@ def resize_bilinear(maps: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
     columns = bilinear_matrix(maps.shape[-1], width)
     out: FloatArray = np.matmul(np.matmul(rows, maps), columns.T)
     return out
+
+
+def resize_nearest(labels: LabelArray, size_hw: tuple[int, int]) -> LabelArray:
+    """Resize a label map without making new values.
+
+    Args:
+        labels: H W.
+        size_hw: the new height and width.
+
+    Returns:
+        h w, each pixel the one whose part of the map its centre lies in.
+    """
+    if labels.shape == size_hw:
+        return labels
+    resized = Image.fromarray(labels).resize(size_hw[::-1], Image.Resampling.NEAREST)
+    return np.asarray(resized, dtype=np.int32)

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dpseg.imaging.label_image import to_picture
+from dpseg.imaging.resize import resize_nearest
 from dpseg.segmentation import Segmentation
 
 
@@ -26,7 +27,7 @@ def index_png(result: Segmentation, *, side: int) -> bytes:
     """
     frame = Image.new("1", (result.labels.shape[1], result.labels.shape[0]))
     frame.thumbnail((side, side))
-    shown = np.asarray(Image.fromarray(result.labels).resize(frame.size, Image.Resampling.NEAREST))
+    shown = resize_nearest(result.labels, (frame.height, frame.width))
     value = (shown + 1).astype(np.uint16)
     planes = np.stack([value & 255, value >> 8, np.zeros_like(value)], axis=-1)
     return _encoded(Image.fromarray(planes.astype(np.uint8)), "PNG", compress_level=3)

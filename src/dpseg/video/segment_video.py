@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from dpseg.arrays import ImageArray, LabelArray
 from dpseg.errors import DataError, ImageError
 from dpseg.files import atomic_write, write_text
 from dpseg.imaging.draw import colour_key, painted, palette
 from dpseg.imaging.label_image import to_indices, unlabelled_index
+from dpseg.imaging.resize import resize_nearest
 from dpseg.inference.finder import Finder
 from dpseg.segmenter import Segmenter
 from dpseg.video.smooth import Smoother
@@ -38,7 +40,10 @@ def segment_video(
 ) -> Path:
     """Segment a video; write `labels.mkv`, `overlay.mp4` and `result.json`.
 
-    `labels.mkv` holds each frame's label picture without loss; `read_label_video` reads it.
+    `labels.mkv` holds each frame's label picture without loss; `read_label_video` reads it. Both
+    videos have the size of the first frame: labels of frames of other sizes are brought to it by
+    their nearest pixels. Each frame keeps its time. Frames that cannot be decoded are left out;
+    `result.json` tells their number.
 
     Args:
         segmenter: the one that prepared the question.
@@ -61,6 +66,7 @@ def segment_video(
     smoother = Smoother(segmenter, past=smooth, unlabelled=find.unlabelled)
     of_all: dict[str, Any] = {}
     pixels: list[list[int]] = []
+    times: list[float] = []
     size_hw = (0, 0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -71,24 +77,29 @@ def segment_video(
             if overlay:
                 overlay_file = files.enter_context(atomic_write(folder / "overlay.mp4"))
                 overlay_sink = files.enter_context(_overlay_video(overlay_file, video.rate))
-            for frame in video.frames:
-                result = find(frame)
+            for frame in video:
+                result = find(frame.image)
                 labels = smoother(result) if smooth else result.labels
-                label_sink.write(to_indices(labels, len(find.classes)))
+                size_hw = size_hw if times else labels.shape
+                labels = resize_nearest(labels, size_hw)
+                label_sink.write(to_indices(labels, len(find.classes)), frame.time)
                 if overlay_sink is not None:
-                    overlay_sink.write(_shown(frame, labels, find.classes))
+                    shown = _shown(frame.image, labels, find.classes)
+                    overlay_sink.write(shown, frame.time)
                 counts = np.bincount(labels.ravel() + 1, minlength=len(find.classes) + 1)
                 pixels.append(counts[1:].tolist())
+                times.append(round(float(frame.time), 6))
                 of_all.update(result.settings)
-                size_hw = (frame.shape[0], frame.shape[1])
                 progress(len(pixels), max(video.expected, len(pixels)))
             if not pixels:
-                raise ImageError(f"{path} has no frames.")
+                raise ImageError(f"{path} has no frame that can be decoded.")
             record = {
                 "width": size_hw[1],
                 "height": size_hw[0],
                 "frames": len(pixels),
+                "bad_frames": video.bad_frames,
                 "frames_per_second": float(video.rate),
+                "times": times,
                 **_areas(find.classes, np.array(pixels, np.int64), size_hw),
                 "settings": {
                     **{k: v for k, v in of_all.items() if k not in _OF_ONE_FRAME},
@@ -117,9 +128,12 @@ def _overlay_video(path: Path, rate: Fraction) -> VideoOut:
     )
 
 
-def _shown(frame: ImageArray, labels: LabelArray, classes: tuple[str, ...]) -> ImageArray:
-    """Draw a frame with its colours and their names; sides are even, as the codec wants them."""
-    picture = painted(frame, labels, palette(len(classes)))
+def _shown(image: ImageArray, labels: LabelArray, classes: tuple[str, ...]) -> ImageArray:
+    """Draw a frame at its labels' size, with colours and names; the codec wants even sides."""
+    if image.shape[:2] != labels.shape:
+        size_wh = (labels.shape[1], labels.shape[0])
+        image = np.asarray(Image.fromarray(image).resize(size_wh, Image.Resampling.BICUBIC))
+    picture = painted(image, labels, palette(len(classes)))
     key = np.asarray(colour_key(classes, picture.shape[1]), dtype=np.uint8)
     whole = np.concatenate([picture, key])
     return np.pad(whole, [(0, whole.shape[0] % 2), (0, whole.shape[1] % 2), (0, 0)], mode="edge")

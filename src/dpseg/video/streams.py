@@ -1,4 +1,8 @@
-"""Video files in and out: frames as arrays."""
+"""Video files in and out: frames as arrays, each with its time.
+
+Files that cameras, calls and bad cards leave are read as far as they go: frames that cannot be
+decoded are left out and counted, frames may change their size, and times need not be even.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +22,17 @@ from dpseg.errors import ImageError, require_extra
 from dpseg.imaging.label_image import to_labels
 from dpseg.imaging.photo import MAX_PIXELS
 
-SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+SUFFIXES = frozenset(
+    {".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts"}
+    | {".ogv", ".ts", ".webm", ".wmv"}
+)
 
 #: Frames a second of a file that does not tell.
 _USUAL_RATE = Fraction(25)
+#: Seconds by which a frame may come late behind a damaged one; a longer step back is a new clock.
+_LATEST = 1
+#: In which written frames tell their time; the usual clock of video files, a 90,000th of a second.
+_CLOCK = Fraction(1, 90_000)
 
 
 def is_video(path: Path) -> bool:
@@ -30,18 +41,93 @@ def is_video(path: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class VideoIn:
-    """An open video.
+class Frame:
+    """A picture of a video.
 
     Attributes:
-        frames: upright RGB pictures, H W 3 each; they raise `ImageError`.
-        rate: frames a second.
-        expected: how many frames there are, as far as the file tells.
+        image: upright RGB, H W 3.
+        time: when it is shown, in seconds; later than that of the frame before.
     """
 
-    frames: Iterator[ImageArray]
-    rate: Fraction
-    expected: int
+    image: ImageArray
+    time: Fraction
+
+
+class VideoIn:
+    """An open video; iterate over its frames once, which raises `ImageError` if one is too large.
+
+    Attributes:
+        rate: frames a second, in the mean.
+        expected: how many frames there are, as far as the file tells.
+        bad_frames: how many of those that came by so far could not be decoded.
+    """
+
+    def __init__(self, video: Any, path: Path) -> None:
+        stream = video.streams.video[0]
+        seconds = (video.duration or 0) / 1_000_000  # FFmpeg counts a file's length in microseconds
+        self.rate: Fraction = stream.average_rate or _USUAL_RATE
+        self.expected: int = stream.frames or round(seconds * self.rate)
+        self.bad_frames = 0
+        self._lost = 0  # packets without a frame: still in the decoder, or dropped there
+        self._video = video
+        self._path = path
+
+    def __iter__(self) -> Iterator[Frame]:
+        last: Fraction | None = None
+        shift = Fraction(0)
+        for frame in self._decoded():
+            if frame.width * frame.height > MAX_PIXELS:
+                raise ImageError(
+                    f"{self._path} is too large: {frame.width} x {frame.height} pixels a frame."
+                )
+            following = Fraction(0) if last is None else last + 1 / self.rate
+            time = following if frame.pts is None else frame.pts * frame.time_base + shift
+            if time < (0 if last is None else last - _LATEST):
+                shift += following - time
+                time = following
+            elif last is not None and time <= last:
+                if self.bad_frames:  # it was to come before what was lost
+                    self._leave_out()
+                    continue
+                time = (last + following) / 2
+            last = time
+            pixels = frame.to_ndarray(format="rgb24")
+            upright = np.rot90(pixels, frame.rotation // 90)  # anticlockwise
+            yield Frame(np.ascontiguousarray(upright), time)
+
+    def _decoded(self) -> Iterator[Any]:
+        """Decode packet by packet: one that fails is no reason to lose the others."""
+        av = require_extra("av", "video")
+        for packet in self._packets():
+            self._lost += packet.size > 0
+            try:
+                frames = packet.decode()
+            except av.error.FFmpegError:
+                self.bad_frames += 1
+                continue
+            self._lost -= len(frames)
+            for frame in frames:
+                if frame.is_corrupt:
+                    self._leave_out()
+                else:
+                    yield frame
+        if self.bad_frames:  # decoders drop some without a word beside those that they tell of
+            self.bad_frames = max(self.bad_frames, self._lost)
+
+    def _packets(self) -> Iterator[Any]:
+        """Read as far as the file can be read; the last packet is empty and flushes the decoder."""
+        av = require_extra("av", "video")
+        try:
+            yield from self._video.demux(video=0)
+        except av.error.FFmpegError:
+            self.bad_frames += 1
+            flush = av.Packet()
+            flush.stream = self._video.streams.video[0]
+            yield flush
+
+    def _leave_out(self) -> None:
+        self.bad_frames += 1
+        self._lost += 1
 
 
 @contextmanager
@@ -53,11 +139,8 @@ def open_video(path: Path) -> Iterator[VideoIn]:
         ImageError: the file is missing, or is no video.
     """
     with _opened(path) as video:
-        stream = video.streams.video[0]
-        stream.thread_type = "AUTO"
-        rate = stream.average_rate or _USUAL_RATE
-        seconds = (video.duration or 0) / 1_000_000  # FFmpeg counts a file's length in microseconds
-        yield VideoIn(_upright(video, path), rate, stream.frames or round(seconds * rate))
+        video.streams.video[0].thread_type = "AUTO"
+        yield VideoIn(video, path)
 
 
 def read_label_video(path: Path) -> Iterator[LabelArray]:
@@ -70,9 +153,13 @@ def read_label_video(path: Path) -> Iterator[LabelArray]:
         MissingExtraError: PyAV is not installed.
         ImageError: the file cannot be read.
     """
+    av = require_extra("av", "video")
     with _opened(path) as video:
-        for frame in _decoded(video, path):
-            yield to_labels(frame.to_ndarray())
+        try:
+            for frame in video.decode(video=0):
+                yield to_labels(frame.to_ndarray())
+        except av.error.FFmpegError as error:
+            raise _unreadable(path, error) from error
 
 
 class VideoOut:
@@ -101,15 +188,25 @@ class VideoOut:
         self._file = self._av.open(str(path), "w")
         self._stream = self._file.add_stream(codec, rate, options=dict(options))
         self._stream.pix_fmt = pixels
+        self._stream.time_base = self._stream.codec_context.time_base = _CLOCK
         self._given = given
-        self._begun = False
+        self._ticks: int | None = None  # of the last frame
 
-    def write(self, frame: npt.NDArray[Any]) -> None:
-        """Append a frame, H W or H W 3."""
-        if not self._begun:
+    def write(self, frame: npt.NDArray[Any], time: Fraction) -> None:
+        """Append a frame.
+
+        Args:
+            frame: H W or H W 3, of the same size as the first.
+            time: when it is shown, in seconds; later than the last.
+        """
+        ticks = round(time / _CLOCK)
+        if self._ticks is None:
             self._stream.height, self._stream.width = frame.shape[:2]
-            self._begun = True
+        else:
+            ticks = max(ticks, self._ticks + 1)
+        self._ticks = ticks
         picture = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=self._given)
+        picture.pts, picture.time_base = ticks, _CLOCK
         self._file.mux(self._stream.encode(picture))
 
     def __enter__(self) -> VideoOut:
@@ -121,7 +218,7 @@ class VideoOut:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if kind is None and self._begun:
+        if kind is None and self._ticks is not None:
             self._file.mux(self._stream.encode())
         self._file.close()
 
@@ -137,22 +234,6 @@ def _opened(path: Path) -> Iterator[Any]:
         if not video.streams.video:
             raise ImageError(f"{path} holds no video.")
         yield video
-
-
-def _decoded(video: Any, path: Path) -> Iterator[Any]:
-    av = require_extra("av", "video")
-    try:
-        yield from video.decode(video=0)
-    except av.error.FFmpegError as error:
-        raise _unreadable(path, error) from error
-
-
-def _upright(video: Any, path: Path) -> Iterator[ImageArray]:
-    for frame in _decoded(video, path):
-        if frame.width * frame.height > MAX_PIXELS:
-            raise ImageError(f"{path} is too large: {frame.width} x {frame.height} pixels a frame.")
-        pixels = frame.to_ndarray(format="rgb24")
-        yield np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))  # anticlockwise
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
