@@ -1,9 +1,12 @@
 """Which files are maps, and how their values become colours."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import rasterio
+import rasterio.shutil
 from PIL import Image
 
 from dpseg.geo.raster import Look, is_map, open_map
@@ -28,6 +31,49 @@ def test_maps_are_told_from_photos(tmp_path: Path) -> None:
         pass
     assert [is_map(path) for path in (photo, jpeg, broken, tmp_path / "none.tif")] == [False] * 4
     assert [is_map(path) for path in (spectral, big, huge)] == [True] * 3
+
+
+def write_world_file(path: Path, ending: str) -> Path:
+    path.with_suffix(ending).write_text("0.5\n0\n0\n-0.5\n500000.25\n6649999.75\n")
+    return path
+
+
+def test_companions_and_other_formats_make_maps(tmp_path: Path) -> None:
+    colours = colour_map(40, 60)
+    for name in ("a.tif", "b.png", "c.jpg", "d.JPEG", "e.bmp", "f.jp2"):
+        Image.fromarray(colours.transpose(1, 2, 0)).save(tmp_path / name)
+        assert not is_map(tmp_path / name)
+    endings = {"a.tif": ".tfw", "b.png": ".pgw", "c.jpg": ".jgw", "d.JPEG": ".wld", "e.bmp": ".bpw"}
+    for name, ending in endings.items():
+        path = write_world_file(tmp_path / name, ending)
+        assert is_map(path), name
+        with open_map(path) as dataset:
+            assert tuple(dataset.transform)[:6] == (0.5, 0, 500_000, 0, -0.5, 6_650_000)
+    with open_map(write_map(tmp_path / "map.tif", colours)) as source:
+        rasterio.shutil.copy(source, tmp_path / "g.jp2", driver="JP2OpenJPEG")
+        rasterio.shutil.copy(source, tmp_path / "h.png", driver="PNG")  # with h.png.aux.xml
+    assert is_map(tmp_path / "g.jp2")
+    assert is_map(tmp_path / "h.png")
+
+
+def test_links_under_a_pictures_name_are_not_followed(tmp_path: Path) -> None:
+    link = tmp_path / "link.tif"
+    with open_map(write_map(tmp_path / "map.tif", colour_map(40, 60))) as source:
+        rasterio.shutil.copy(source, link, driver="VRT")
+    assert rasterio.open(link).driver == "VRT"
+    assert not is_map(link)
+
+
+def test_without_a_map_library_the_tags_of_a_tiff_tell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_map(tmp_path / "map.tif", colour_map(40, 60))
+    photo = tmp_path / "photo.tif"
+    Image.new("RGB", (8, 8)).save(photo)
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert is_map(path)
+    assert not is_map(photo)
+    assert not is_map(write_world_file(photo.with_suffix(".png"), ".pgw"))
 
 
 def look(path: Path, **rules: object) -> tuple[Look, np.ndarray, np.ndarray]:

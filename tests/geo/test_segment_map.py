@@ -8,13 +8,16 @@ import pyogrio
 import pytest
 import rasterio
 import shapely
+from rasterio.control import GroundControlPoint
 from rasterio.features import rasterize
+from rasterio.rpc import RPC
 from rasterio.warp import transform_geom
 
 from colour_engine import ColourEngine
 from dpseg import DataError, ImageError, Segmenter
 from dpseg.geo.polygons import write_polygons
-from dpseg.geo.rules import MapRules
+from dpseg.geo.raster import is_map
+from dpseg.geo.rules import MapRules, PolygonFormat
 from dpseg.geo.segment_map import plan_squares, segment_map
 from dpseg.inference.finder import Finder
 from geo.maps import PLACE, UTM, colour_map, write_map
@@ -44,7 +47,9 @@ def test_labels_lie_where_the_map_lies(find: Finder, tmp_path: Path) -> None:
     record = json.loads((folder / "result.json").read_text())
     red, blue = record["classes"]
     assert blue["pixels"] == (labels == 1).sum()
-    assert red["square_metres"] == pytest.approx((labels == 0).sum() * 0.2501, rel=1e-6)
+    scale = 0.9996 * (1 + (PLACE.c + 190 - 500_000) ** 2 / 2 / 6_378_137**2)  # of UTM, there
+    on_the_ground = (labels == 0).sum() * 0.2501 / scale**2
+    assert red["square_metres"] == pytest.approx(on_the_ground, rel=2e-5)
     assert sorted(file.name for file in folder.iterdir()) == [
         "labels.tif", "overlay.png", "result.json",
     ]  # fmt: skip
@@ -153,6 +158,74 @@ def test_many_classes_take_sixteen_bits(cache, tmp_path: Path) -> None:
     )
     assert (profile["dtype"], profile["nodata"]) == ("uint16", 65535)
     assert (labels == 299).mean() > 0.5
+
+
+GROUND_POINTS = [
+    GroundControlPoint(row, column, *(PLACE @ (column, row)))
+    for row in (0, 150, 200)
+    for column in (0, 130, 200)
+]
+
+
+@pytest.mark.parametrize("polygons", ["gpkg", "geojson"])
+def test_a_map_placed_by_points_is_one_placed_by_their_transform(
+    find: Finder, tmp_path: Path, polygons: PolygonFormat
+) -> None:
+    write_map(tmp_path / "by_transform.tif", colour_map(200, 200))
+    write_map(tmp_path / "by_points.tif", colour_map(200, 200), transform=None, gcps=GROUND_POINTS)
+    rules = MapRules(polygons=polygons)
+    found, shapes = {}, {}
+    for name in ("by_transform", "by_points"):
+        assert is_map(tmp_path / f"{name}.tif")
+        folder = segment_map(find, tmp_path / f"{name}.tif", tmp_path / name, rules=rules)
+        found[name] = json.loads((folder / "result.json").read_text())
+        _, _, geometry, _ = pyogrio.raw.read(folder / f"polygons.{polygons}")
+        shapes[name] = shapely.from_wkb(geometry)
+    tolerance = 1e-3 if polygons == "gpkg" else 1e-7
+    assert shapely.equals_exact(shapes["by_points"], shapes["by_transform"], tolerance).all()
+    assert found["by_points"]["crs"] == found["by_transform"]["crs"] == "EPSG:32633"
+    areas = [found[name]["classes"][0]["square_metres"] for name in found]
+    assert areas[0] == pytest.approx(areas[1], rel=1e-6)
+    with rasterio.open(tmp_path / "by_points" / "labels.tif") as labels:
+        assert len(labels.gcps[0]) == len(GROUND_POINTS)
+
+
+def test_a_map_without_a_system_has_no_areas_and_no_geojson(find: Finder, tmp_path: Path) -> None:
+    path = write_map(tmp_path / "map.tif", colour_map(200, 200), crs=None)
+    folder = segment_map(find, path, tmp_path / "out", rules=MapRules(polygons="gpkg"))
+    record = json.loads((folder / "result.json").read_text())
+    assert record["crs"] is None
+    assert {entry["square_metres"] for entry in record["classes"]} == {None}
+    _, _, geometry, _ = pyogrio.raw.read(folder / "polygons.gpkg")
+    corners = [PLACE @ (x, y) for x in (0, 200) for y in (0, 200)]
+    np.testing.assert_allclose(
+        shapely.unary_union(shapely.from_wkb(geometry)).bounds,
+        shapely.MultiPoint(corners).bounds,
+        atol=1e-6,
+    )
+    with pytest.raises(ImageError, match="GeoJSON is in WGS 84"):
+        segment_map(find, path, tmp_path / "other", rules=MapRules(polygons="geojson"))
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_map_with_a_camera_model_keeps_it_and_has_no_polygons(
+    find: Finder, tmp_path: Path
+) -> None:
+    terms = [1.0, *[0.0] * 19]
+    model = RPC(
+        height_off=0, height_scale=1, lat_off=50, lat_scale=1, long_off=10, long_scale=1,
+        line_off=100, line_scale=100, samp_off=100, samp_scale=100,
+        line_num_coeff=terms, line_den_coeff=terms, samp_num_coeff=terms, samp_den_coeff=terms,
+    )  # fmt: skip
+    path = write_map(
+        tmp_path / "map.tif", colour_map(200, 200), crs=None, transform=None, rpcs=model
+    )
+    assert is_map(path)
+    folder = segment_map(find, path, tmp_path / "out", rules=MapRules())
+    with rasterio.open(folder / "labels.tif") as labels:
+        assert labels.rpcs.lat_off == 50
+    with pytest.raises(ImageError, match="camera model"):
+        segment_map(find, path, tmp_path / "other", rules=MapRules(polygons="gpkg"))
 
 
 def test_a_damaged_map_leaves_nothing(find: Finder, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from dpseg.arrays import BoolArray, ImageArray
-from dpseg.errors import ImageError, require_extra
+from dpseg.errors import ImageError, MissingExtraError, require_extra
+from dpseg.geo.position import is_georeferenced
 from dpseg.geo.rules import MapRules
 from dpseg.imaging.photo import MAX_PIXELS
 
@@ -25,19 +26,46 @@ _CACHE_MEGABYTES = 128
 _SAMPLE_SIDE = 1024
 _PERCENTILES = (2, 98)
 
+#: Which GDAL driver reads files with an ending. No other is asked: some follow links elsewhere.
+_DRIVERS = {
+    **dict.fromkeys((".tif", ".tiff"), "GTiff"),
+    **dict.fromkeys((".jp2", ".j2k", ".jpf", ".jpx"), "JP2OpenJPEG"),
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **dict.fromkeys((".pbm", ".pgm", ".pnm", ".ppm"), "PNM"),
+    **{".bmp": "BMP", ".gif": "GIF", ".png": "PNG", ".webp": "WEBP"},
+}
+#: Formats of maps: such a file is one without a place, too, if it is no photo by its size.
+_MAP_DRIVERS = ("GTiff", "JP2OpenJPEG")
+#: How GDAL reads: bounded in memory, and looking for a file's companions without listing a folder.
+_GDAL = {"GDAL_CACHEMAX": _CACHE_MEGABYTES, "GDAL_DISABLE_READDIR_ON_OPEN": "TRUE"}
+
 _WIDTH, _HEIGHT, _SAMPLES, _BIG_TIFF = 256, 257, 277, 43
 _GEO_TAGS = frozenset({33550, 33922, 34264, 34735})  # pixel scale, tie points, matrix, keys
 _MOST_PHOTO_BANDS = 4
 
 
 def is_map(path: Path) -> bool:
-    """Tell whether a file is a TIFF that `load_photo` is not made for.
+    """Tell whether a file is a picture that `load_photo` is not made for.
 
-    It is one if it is georeferenced, has more bands than a photo, or more pixels than are read at
-    once. Needs no map library.
+    It is one if it is georeferenced, in itself or by a companion such as a world file; a TIFF or
+    JPEG 2000 also if it has more bands than a photo, or more pixels than are read at once. Without
+    rasterio, a TIFF's own tags tell.
     """
-    if path.suffix.lower() not in (".tif", ".tiff"):
+    driver = _DRIVERS.get(path.suffix.lower())
+    if driver is None:
         return False
+    try:
+        with open_map(path, driver=driver) as dataset:
+            photo_bands = dataset.count <= _MOST_PHOTO_BANDS
+            is_photo = photo_bands and dataset.width * dataset.height <= MAX_PIXELS
+            return is_georeferenced(dataset) or (driver in _MAP_DRIVERS and not is_photo)
+    except ImageError:
+        return False  # whatever it is, load_photo has an error for it
+    except MissingExtraError:
+        return driver == "GTiff" and _has_tags_of_a_map(path)
+
+
+def _has_tags_of_a_map(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             header = file.read(8)
@@ -52,12 +80,16 @@ def is_map(path: Path) -> bool:
                 or pixels > MAX_PIXELS
             )
     except (OSError, SyntaxError, ValueError, TypeError, struct.error):
-        return False  # whatever it is, load_photo has an error for it
+        return False
 
 
 @contextmanager
-def open_map(path: Path) -> Iterator[Any]:
+def open_map(path: Path, *, driver: str | None = None) -> Iterator[Any]:
     """Open a map for reading, with a bound on what the map library keeps in memory.
+
+    Args:
+        path: a file that GDAL reads.
+        driver: GDAL's name of the only driver that is asked; None for all.
 
     Yields:
         A rasterio dataset.
@@ -67,11 +99,11 @@ def open_map(path: Path) -> Iterator[Any]:
         ImageError: the file is missing, or is no map.
     """
     rasterio = require_extra("rasterio", "geo")
-    with rasterio.Env(GDAL_CACHEMAX=_CACHE_MEGABYTES), warnings.catch_warnings():
+    with rasterio.Env(**_GDAL), warnings.catch_warnings():
         # A very large picture that lies nowhere on earth is fine.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with _reading(str(path)):
-            dataset = rasterio.open(path)
+            dataset = rasterio.open(path, driver=driver)
         with dataset:
             yield dataset
 
@@ -200,7 +232,7 @@ def _reading(name: str) -> Iterator[None]:
     errors = require_extra("rasterio.errors", "geo")
     try:
         yield
-    except errors.RasterioError as error:
+    except (errors.RasterioError, UnicodeError) as error:  # GDAL takes names in UTF-8 only
         raise ImageError(f"{name} cannot be read: {' '.join(str(error).split())}.") from error
     except UnicodeEncodeError as error:
         raise ImageError(f"{name} cannot be read: maps need a name in UTF-8; rename it.") from error

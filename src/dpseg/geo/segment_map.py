@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from dpseg.arrays import ImageArray, LabelArray
 from dpseg.errors import DataError, require_extra
 from dpseg.files import atomic_write, write_text
-from dpseg.geo.polygons import write_polygons
+from dpseg.geo.polygons import check_polygons, write_polygons
+from dpseg.geo.position import PixelAreas, Position
 from dpseg.geo.raster import Look, open_map
 from dpseg.geo.rules import MapRules
 from dpseg.imaging.draw import SHOWN_SIDES
@@ -91,7 +93,7 @@ def segment_map(
 
     Args:
         find: a prepared question; see `Segmenter.prepare`.
-        path: a file that rasterio reads, such as a GeoTIFF.
+        path: a file that rasterio reads, such as a GeoTIFF, with a world file if it needs one.
         folder: made if it is not there.
         rules: bands, values, windows, polygons.
         overlay: write `overlay.png`, the map at a size to look at, too.
@@ -103,10 +105,12 @@ def segment_map(
 
     Raises:
         MissingExtraError: rasterio is not installed.
-        ImageError: the map cannot be read.
+        ImageError: the map cannot be read, or its polygons would have no right place.
         DataError: the folder cannot be written.
     """
     with open_map(path) as source:
+        if rules.polygons:
+            check_polygons(source, f".{rules.polygons}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
             look = Look.of(source, rules)
@@ -139,14 +143,27 @@ class _MapCounts:
         self.classes = classes
         self.settings: Mapping[str, Any] = {}
         self._pixels = np.zeros(len(classes) + 1, np.int64)
+        self._square_metres: npt.NDArray[np.float64] | None = np.zeros(len(classes) + 1)
         self._total = total
 
-    def add(self, labels: LabelArray) -> None:
-        self._pixels += np.bincount(labels.ravel() + 1, minlength=len(self._pixels))
+    def add(self, labels: LabelArray, areas: npt.NDArray[np.float64] | None) -> None:
+        """Count a part of the map; `areas` has the square metres of each pixel."""
+        entries, length = labels.ravel() + 1, len(self._pixels)
+        self._pixels += np.bincount(entries, minlength=length)
+        if areas is None or self._square_metres is None:
+            self._square_metres = None
+        else:
+            self._square_metres += np.bincount(entries, areas.ravel(), minlength=length)
 
     @property
     def pixels(self) -> dict[str, int]:
         return dict(zip(self.classes, self._pixels[1:].tolist(), strict=True))
+
+    @property
+    def square_metres(self) -> dict[str, float | None]:
+        if self._square_metres is None:
+            return dict.fromkeys(self.classes)
+        return dict(zip(self.classes, self._square_metres[1:].round(3).tolist(), strict=True))
 
     @property
     def areas(self) -> dict[str, float]:
@@ -164,6 +181,7 @@ def _label(
     """Write the labels of all squares to a GeoTIFF."""
     rasterio = require_extra("rasterio", "geo")
     counts = _MapCounts(find.classes, source.height * source.width)
+    measure = PixelAreas(Position.of(source), (source.height, source.width))
     squares = list(plan_squares((source.height, source.width), rules))
     with rasterio.open(target, "w", **_profile(source, len(find.classes))) as sink:
         sink.update_tags(classes=json.dumps(find.classes, ensure_ascii=False))
@@ -178,7 +196,7 @@ def _label(
                 counts.settings = result.settings
                 labels[valid] = result.labels[valid]
             core = labels[square.core]
-            counts.add(core)
+            counts.add(core, measure(square.kept))
             sink.write(to_indices(core, len(find.classes)), 1, window=_window(square.kept))
             progress(number, len(squares))
     return counts
@@ -200,8 +218,10 @@ def _profile(source: Any, classes: int) -> dict[str, Any]:
     if min(source.height, source.width) >= BLOCK:
         profile |= {"tiled": True, "blockxsize": BLOCK, "blockysize": BLOCK}
     points, points_crs = source.gcps
-    if points:
+    if points and source.transform.is_identity:
         return profile | {"gcps": points, "crs": points_crs}
+    if source.rpcs:
+        profile["rpcs"] = source.rpcs
     return profile | {"crs": source.crs, "transform": source.transform}
 
 
@@ -209,17 +229,14 @@ def _record(
     source: Any, look: Look, counts: _MapCounts, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Put the result into plain numbers and strings, in the form of `Segmentation.summary`."""
-    pixel_area = None
-    if source.crs and source.crs.is_projected:
-        metres = source.crs.linear_units_factor[1]
-        pixel_area = abs(source.transform.determinant) * metres**2
+    crs = Position.of(source).crs
     entries = [
         {
             "index": k,
             "name": name,
             "pixels": count,
             "area": round(counts.areas[name], 6),
-            "square_metres": pixel_area and round(count * pixel_area, 3),
+            "square_metres": counts.square_metres[name],
         }
         for k, (name, count) in enumerate(counts.pixels.items())
     ]
@@ -227,7 +244,7 @@ def _record(
     return {
         "width": source.width,
         "height": source.height,
-        "crs": source.crs.to_string() if source.crs else None,
+        "crs": crs.to_string() if crs else None,
         "transform": list(source.transform)[:6],
         "unlabelled_area": round(1 - sum(counts.areas.values()), 6),
         "classes": entries,
