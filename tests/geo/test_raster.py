@@ -9,8 +9,10 @@ import rasterio
 import rasterio.shutil
 from PIL import Image
 
+from dpseg.errors import ImageError
 from dpseg.geo.raster import Look, is_map, open_map
 from dpseg.geo.rules import MapRules
+from dpseg.imaging.photo import load_photo
 from geo.maps import colour_map, write_map
 
 
@@ -30,7 +32,10 @@ def test_maps_are_told_from_photos(tmp_path: Path) -> None:
     ):  # fmt: skip
         pass
     assert [is_map(path) for path in (photo, jpeg, broken, tmp_path / "none.tif")] == [False] * 4
-    assert [is_map(path) for path in (spectral, big, huge)] == [True] * 3
+    three = write_map(tmp_path / "three.tif", bands[:3], crs=None, transform=None)
+    assert [is_map(path) for path in (spectral, big, huge, three)] == [True] * 4
+    marked = {"crs": None, "transform": None, "photometric": "RGB"}
+    assert not is_map(write_map(tmp_path / "marked.tif", bands[:3], **marked))
 
 
 def write_world_file(path: Path, ending: str) -> Path:
@@ -97,6 +102,31 @@ def test_more_bits_are_scaled_between_percentiles(tmp_path: Path) -> None:
     np.testing.assert_allclose((chosen.low, chosen.high), (low, high), rtol=1e-6)
     expected = np.clip((bands - low[:, None, None]) / (high - low)[:, None, None] * 255, 0, 255)
     assert np.abs(photo.transpose(2, 0, 1) - expected).max() <= 0.51
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_marked_colours_are_scaled_as_in_photos(bits: int, tmp_path: Path) -> None:
+    colours = colour_map(40, 30)
+    colours[:, 0, 0] = 255
+    deep = np.round(colours * ((2**bits - 1) / 255)).astype(np.uint16)
+    fractions = (colours / 255).astype(np.float32)
+    fractions[1, 5:9] = np.nan
+    for name, bands in (("deep", deep), ("fractions", fractions)):
+        path = write_map(tmp_path / f"{name}.tif", bands, photometric="RGB")
+        _, photo, valid = look(path)
+        assert np.abs(photo.astype(int) - load_photo(path))[valid].max() <= 1
+        assert np.abs(photo.transpose(2, 0, 1).astype(int) - colours)[:, valid].max() <= 1
+    grey = write_map(tmp_path / "grey.tif", deep[:1])
+    np.testing.assert_array_equal(look(grey)[1], load_photo(grey))
+
+
+def test_a_picture_of_unknown_white_needs_a_range(tmp_path: Path) -> None:
+    height = np.linspace(-4, 830, 400, dtype=np.float32).reshape(1, 20, 20)
+    path = write_map(tmp_path / "m.tif", height)
+    for read in (look, load_photo):
+        with pytest.raises(ImageError, match="float32 values from -4 to 830"):
+            read(path)
+    assert look(path, value_range=(0, 800))[1].max() == 255
 
 
 def test_floats_without_a_value_are_no_data(tmp_path: Path) -> None:

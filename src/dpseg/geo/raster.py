@@ -18,6 +18,7 @@ from dpseg.arrays import BoolArray, ImageArray
 from dpseg.errors import ImageError, MissingExtraError, require_extra
 from dpseg.geo.position import is_georeferenced
 from dpseg.geo.rules import MapRules
+from dpseg.imaging.deep import unknown_white, white_level
 from dpseg.imaging.photo import MAX_PIXELS
 
 #: Megabytes of decoded blocks that GDAL keeps; its own choice grows with the machine.
@@ -25,6 +26,10 @@ _CACHE_MEGABYTES = 128
 #: Side of the reduced copy from which the range of values is read.
 _SAMPLE_SIDE = 1024
 _PERCENTILES = (2, 98)
+#: Bands that are a picture; all others are measurements, which have no white of their own.
+_COLOURS = frozenset({"gray", "red", "green", "blue"})
+#: Pixels of a map that are looked at together for the range of its values.
+_SCANNED = 1 << 22
 
 #: Which GDAL driver reads files with an ending. No other is asked: some follow links elsewhere.
 _DRIVERS = {
@@ -48,15 +53,15 @@ def is_map(path: Path) -> bool:
     """Tell whether a file is a picture that `load_photo` is not made for.
 
     It is one if it is georeferenced, in itself or by a companion such as a world file; a TIFF or
-    JPEG 2000 also if it has more bands than a photo, or more pixels than are read at once. Without
-    rasterio, a TIFF's own tags tell.
+    JPEG 2000 also if it has more bands than a photo, deep ones that are not marked as colours, or
+    more pixels than are read at once. Without rasterio, a TIFF's own tags tell.
     """
     driver = _DRIVERS.get(path.suffix.lower())
     if driver is None:
         return False
     try:
         with open_map(path, driver=driver) as dataset:
-            photo_bands = dataset.count <= _MOST_PHOTO_BANDS
+            photo_bands = dataset.count <= _MOST_PHOTO_BANDS and not _holds_measurements(dataset)
             is_photo = photo_bands and dataset.width * dataset.height <= MAX_PIXELS
             return is_georeferenced(dataset) or (driver in _MAP_DRIVERS and not is_photo)
     except ImageError:
@@ -81,6 +86,12 @@ def _has_tags_of_a_map(path: Path) -> bool:
             )
     except (OSError, SyntaxError, ValueError, TypeError, struct.error):
         return False
+
+
+def _holds_measurements(dataset: Any) -> bool:
+    """Tell whether several deep bands are not marked as colours."""
+    deep = dataset.count > 2 and dataset.dtypes[0] != "uint8"
+    return deep and not {colour.name for colour in dataset.colorinterp[:3]} <= _COLOURS
 
 
 @contextmanager
@@ -136,7 +147,8 @@ class Look:
             The look, the same for all windows of the map.
 
         Raises:
-            ImageError: the map lacks a chosen band, holds complex numbers, or cannot be read.
+            ImageError: the map lacks a chosen band, holds complex numbers, cannot be read, or is
+                a picture of which nothing tells which value is white.
         """
         bands = rules.bands or _colour_bands(dataset)
         if max(bands) > dataset.count:
@@ -152,6 +164,8 @@ class Look:
             return cls(bands, *_all_the_same(*rules.value_range, len(bands)))
         if kinds == {np.dtype(np.uint8)}:
             return cls(bands, *_all_the_same(0, 255, len(bands)))
+        if {dataset.colorinterp[band - 1].name for band in bands} <= _COLOURS:
+            return cls(bands, *_all_the_same(0, _white(dataset, bands), len(bands)))
         return cls(bands, *_percentiles(dataset, bands))
 
     def read(
@@ -208,6 +222,29 @@ def _all_the_same(
     low: float, high: float, bands: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     return np.full(bands, low, np.float32), np.full(bands, high, np.float32)
+
+
+def _white(dataset: Any, bands: tuple[int, ...]) -> float:
+    """Tell which value is white by the rule for photos, from all pixels with data."""
+    windows = require_extra("rasterio.windows", "geo")
+    low, high = np.inf, -np.inf
+    rows = max(1, _SCANNED // dataset.width)
+    for row in range(0, dataset.height, rows):
+        window = windows.Window(0, row, dataset.width, min(rows, dataset.height - row))
+        with _reading(dataset.name):
+            values = dataset.read(bands, window=window)  # bands H W
+            valid = dataset.dataset_mask(window=window) > 0
+        values = values[:, valid & np.isfinite(values).all(axis=0)]
+        if values.size:
+            low, high = min(low, float(values.min())), max(high, float(values.max()))
+    if low > high:  # no data at all
+        return 1
+    kind = np.result_type(*(dataset.dtypes[band - 1] for band in bands))
+    white = white_level(kind, low, high)
+    if white is None:
+        do = "say which are black and white (--value-range LOW,HIGH)"
+        raise unknown_white(dataset.name, kind, low, high, do)
+    return white
 
 
 def _percentiles(

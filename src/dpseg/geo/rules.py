@@ -17,8 +17,8 @@ class MapRules:
     Attributes:
         bands: numbers of the bands that serve as red, green and blue, from 1; or of one band,
             which serves as grey. Empty: those that the file marks as colours, else the first three.
-        value_range: the values that become 0 and 255; None: for 8 bits all values, for others the
-            2nd and 98th percentile of each band.
+        value_range: the values that become 0 and 255; None: of bands that are grey or marked as
+            colours as in photos, of others with more than 8 bits the 2nd and 98th percentile.
         window: side in pixels of the squares that the model sees.
         margin: share of a square's side, at each edge, that only gives context to the rest.
         polygons: write the labels as polygons too, as GeoJSON (in WGS 84, as the format demands)

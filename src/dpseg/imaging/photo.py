@@ -15,9 +15,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from dpseg.arrays import ImageArray
 from dpseg.errors import ImageError
+from dpseg.imaging.all_bits import OpenTiff, drops_bits, garbles, is_tiff, join_bytes
+from dpseg.imaging.deep import to_picture
 
 PictureFile: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 PhotoLike: TypeAlias = "PictureFile | npt.NDArray[Any]"
@@ -31,24 +34,32 @@ SUFFIXES = frozenset(
     | {".jpg", ".jpx", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp"}
 )
 
-#: Pictures above this are taken for decompression bombs; it is Pillow's own limit.
+#: Pictures with more pixels are read at half their size.
 MAX_PIXELS = 89_478_485
 
-#: White levels of the usual bit depths: 8, 10, 12, 14 and 16.
-_WHITE_LEVELS = (255, 1023, 4095, 16383, 65535)
+#: Pictures above this are taken for decompression bombs; it is twice Pillow's own limit, because
+#: telephones take photos of 200 million pixels.
+MAX_FILE_PIXELS = 4 * MAX_PIXELS
+
+#: What Pillow raises for files that are not what they say.
+_DAMAGE = (
+    *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
+    Image.DecompressionBombError,  # of a part that is far larger than the picture
+)
 
 
 def load_photo(
-    photo: PhotoLike, *, max_pixels: int = MAX_PIXELS, what: str = "the photo"
+    photo: PhotoLike, *, max_pixels: int = MAX_FILE_PIXELS, what: str = "the photo"
 ) -> ImageArray:
     """Read a photo, upright and in RGB.
 
     EXIF rotation is applied, alpha is laid on white, the first frame of many is taken. Pictures
-    of more than 8 bits are scaled by the bit depth that their brightest value needs.
+    of more than 8 bits are scaled, by the bit depth that their brightest value needs or, if they
+    hold fractions, from 0..1. Pictures of more than `MAX_PIXELS` are read at half their size.
 
     Args:
-        photo: a path, a file's bytes, a PIL picture, or an array H W, H W 3 or H W 4 of uint8
-            or uint16.
+        photo: a path, a file's bytes, a PIL picture, or an array H W, H W 3 or H W 4 of whole
+            numbers or of fractions in 0..1.
         max_pixels: pictures with more pixels are refused.
         what: how errors call a picture that has no path.
 
@@ -56,17 +67,22 @@ def load_photo(
         H W 3.
 
     Raises:
-        ImageError: the photo is missing, damaged, of no allowed format, empty or too large.
+        ImageError: the photo is missing, damaged, of no allowed format, empty or too large, or
+            nothing tells which of its values is white.
     """
     if isinstance(photo, np.ndarray):
-        return _from_array(photo, max_pixels=max_pixels)
-    return _from_pillow(open_upright(photo, max_pixels=max_pixels, what=what), what=what)
+        picture = _from_array(photo, max_pixels=max_pixels)
+    else:
+        picture = open_upright(photo, max_pixels=max_pixels, what=what)
+    return _to_rgb(picture, what=what)
 
 
 def open_upright(
-    photo: PictureFile, *, max_pixels: int = MAX_PIXELS, what: str = "the photo"
+    photo: PictureFile, *, max_pixels: int = MAX_FILE_PIXELS, what: str = "the photo"
 ) -> Image.Image:
-    """Decode a picture and turn it upright; its pixels stay of the kind that they are.
+    """Decode a picture and turn it upright.
+
+    Its pixels stay of the kind that they are, but deep colours are scaled to 8 bits.
 
     Args:
         photo: a path, a file's bytes, or a PIL picture.
@@ -77,6 +93,8 @@ def open_upright(
         ImageError: the picture is missing, damaged, of no allowed format, empty or too large.
     """
     if isinstance(photo, Image.Image):
+        if drops_bits(photo) or garbles(photo):
+            return _from_file(_file_behind(photo), what=what, max_pixels=max_pixels)
         return _decoded(photo, what=what, max_pixels=max_pixels)
     if isinstance(photo, bytes):
         if not photo:
@@ -105,54 +123,110 @@ def _from_path(path: Path, *, max_pixels: int) -> Image.Image:
 
 def _from_file(file: Any, *, what: str, max_pixels: int) -> Image.Image:
     try:
-        picture = Image.open(file, formats=FORMATS)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ImageError(f"{what} is too large: {_one_line(error)}.") from error
+        picture = _open(file)
     except UnidentifiedImageError as error:
+        file.seek(0)
+        if is_tiff(file.read(4)):
+            return _from_tiff(file, what=what, max_pixels=max_pixels)
         raise ImageError(
             f"{what} is not a picture in an allowed format ({', '.join(FORMATS)})."
         ) from error
-    except (OSError, SyntaxError, ValueError, struct.error) as error:
+    except _DAMAGE as error:
         raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
     with picture:
+        if garbles(picture):
+            return _from_tiff(file, what=what, max_pixels=max_pixels)
+        if drops_bits(picture):
+            return _with_all_bits(file, what=what, max_pixels=max_pixels)
         return _decoded(picture, what=what, max_pixels=max_pixels)
+
+
+def _open(file: Any) -> Image.Image:
+    """Open a file of an allowed format; its size is ours to judge, not Pillow's to warn of."""
+    Image.init()
+    start = file.read(16)
+    for name in FORMATS:
+        opener, accepts = Image.OPEN[name]
+        if accepts is None or accepts(start) is True:
+            file.seek(0)
+            try:
+                return opener(file, "")
+            except (SyntaxError, IndexError, TypeError, struct.error):
+                continue  # as Pillow does: the next format may know it
+    raise UnidentifiedImageError
+
+
+def _from_tiff(file: Any, *, what: str, max_pixels: int) -> Image.Image:
+    tiff = OpenTiff(file, what=what)
+    _check_size(*tiff.size_hw, what=what, max_pixels=max_pixels)
+    return _halved(_upright(tiff.decode()))
+
+
+def _with_all_bits(file: Any, *, what: str, max_pixels: int) -> Image.Image:
+    file.seek(0)
+    data = file.read()
+    high, low = _open(io.BytesIO(data)), _open(io.BytesIO(data))
+    _check_size(high.height, high.width, what=what, max_pixels=max_pixels)
+    try:
+        return _halved(_upright(join_bytes(high, low, what=what)))
+    except _DAMAGE as error:
+        raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
+
+
+def _file_behind(picture: Image.Image) -> io.BytesIO:
+    """Copy the file of a picture that is open but not decoded; the picture stays as it is."""
+    file: Any = picture.fp  # type: ignore[attr-defined]
+    before = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(before)
+    return io.BytesIO(data)
 
 
 def _decoded(picture: Image.Image, *, what: str, max_pixels: int) -> Image.Image:
     _check_size(picture.height, picture.width, what=what, max_pixels=max_pixels)
+    large = picture.height * picture.width > MAX_PIXELS
+    if large and isinstance(picture, TiffImageFile):
+        raise ImageError(
+            f"{what} is too large for a photo: {picture.width} x {picture.height} pixels; "
+            "`dpseg segment` reads it as a map."
+        )
     try:
+        if large:  # JPEGs are then decoded at half their size
+            picture.draft(None, (-(-picture.width // 2), -(-picture.height // 2)))
         picture.load()
-        return _upright(picture)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+        return _halved(_upright(picture))
+    except _DAMAGE as error:
         raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
 
 
-def _from_pillow(picture: Image.Image, *, what: str) -> ImageArray:
+def _halved(picture: Image.Image) -> Image.Image:
+    """Halve the sides of a picture that is too large to be worked on."""
+    if picture.height * picture.width <= MAX_PIXELS:
+        return picture
+    return (picture.convert("I") if picture.mode.startswith("I;16") else picture).reduce(2)
+
+
+def _to_rgb(picture: Image.Image, *, what: str) -> ImageArray:
     try:
         if picture.mode.startswith("I") or picture.mode == "F":
-            return _to_rgb(_to_eight_bits(np.asarray(picture)))
+            picture = to_picture(np.asarray(picture), what=what)
         if picture.has_transparency_data:
             layer = picture.convert("RGBA")
             white = Image.new("RGBA", layer.size, "white")
             picture = Image.alpha_composite(white, layer)
         return np.ascontiguousarray(picture.convert("RGB"), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error) as error:
+    except _DAMAGE as error:
         raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
 
 
-def _from_array(array: npt.NDArray[Any], *, max_pixels: int) -> ImageArray:
-    if array.dtype not in (np.uint8, np.uint16):
-        raise ImageError(
-            f"a photo array has dtype uint8 or uint16, not {array.dtype}; "
-            "scale it to 0..255 and convert it first."
-        )
+def _from_array(array: npt.NDArray[Any], *, max_pixels: int) -> Image.Image:
+    if array.dtype.kind not in "uif":
+        raise ImageError(f"a photo array holds numbers, not {array.dtype}.")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
         raise ImageError(f"a photo array has shape H W, H W 3 or H W 4, not {array.shape}.")
     _check_size(array.shape[0], array.shape[1], what="the array", max_pixels=max_pixels)
-    pixels = _to_eight_bits(array) if array.dtype == np.uint16 else array.astype(np.uint8)
-    if pixels.ndim == 3 and pixels.shape[2] == 4:
-        return _from_pillow(Image.fromarray(pixels), what="the array")
-    return _to_rgb(pixels)
+    return _halved(to_picture(array, what="the array"))
 
 
 def _check_size(height: int, width: int, *, what: str, max_pixels: int) -> None:
@@ -168,23 +242,8 @@ def _upright(picture: Image.Image) -> Image.Image:
     """Apply the EXIF rotation; a damaged EXIF block leaves the picture as it lies."""
     try:
         return ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+    except (*_DAMAGE, TypeError, KeyError):
         return picture
-
-
-def _to_eight_bits(values: npt.NDArray[Any]) -> ImageArray:
-    """Scale values of unknown bit depth to 0..255, by the depth that the brightest one needs."""
-    finite = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
-    brightest = float(finite.max())
-    white = next((level for level in _WHITE_LEVELS if brightest <= level), brightest)
-    scaled = np.clip(finite, 0, white) * (255.0 / white)
-    return np.round(scaled).astype(np.uint8)
-
-
-def _to_rgb(pixels: ImageArray) -> ImageArray:
-    """Repeat grey over the three channels; H W, H W 1 or H W 3 -> H W 3."""
-    grey = pixels[..., None] if pixels.ndim == 2 else pixels
-    return np.ascontiguousarray(np.broadcast_to(grey, (*grey.shape[:2], 3)))
 
 
 def _one_line(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from PIL import Image
 from dpseg.arrays import FloatArray, ImageArray
 from dpseg.errors import ImageError, PromptError
 from dpseg.imaging.folder import PhotoFolder
-from dpseg.imaging.photo import MAX_PIXELS, PhotoLike, load_photo, open_upright
+from dpseg.imaging.photo import MAX_FILE_PIXELS, PhotoLike, load_photo, open_upright
 from dpseg.prompts.regions import check_frame
 
 #: A photo, or a photo and its mask.
@@ -99,7 +99,7 @@ def load_example(example: PictureLike) -> tuple[ImageArray, FloatArray | None]:
 def load_mask(
     mask: PhotoLike | npt.NDArray[Any],
     *,
-    max_pixels: int = MAX_PIXELS,
+    max_pixels: int = MAX_FILE_PIXELS,
     what: str = "the mask",
 ) -> FloatArray:
     """Read a mask.
