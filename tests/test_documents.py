@@ -59,6 +59,7 @@ from dpseg.video.streams import VideoOut
 from dpseg.vocabulary import Vocabulary
 from geo.maps import colour_map, write_map
 from serving import listening
+from tiny_graphs import write_detector
 
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
@@ -109,6 +110,10 @@ def place(
     for name in SETS:
         make_set(tmp_path / "DATA" / name)
     make_archive(tmp_path / "ARCHIVES/VOCdevkit/VOC2012", monkeypatch)
+    (tmp_path / "DATA/coco_unlabelled/images").mkdir(parents=True)
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "DATA/coco_unlabelled/images/one.jpg")
+    (tmp_path / "TEACHERS").mkdir()
+    write_detector(tmp_path / "TEACHERS/detector.onnx")
     (tmp_path / "DATA/splits").mkdir()
     (tmp_path / "DATA/splits/unseen.txt").write_text("blue\n")
     for name in ("lite", "light"):

@@ -1,4 +1,4 @@
-"""`dpseg data`: benchmark sets from their official archives, and a check of what was written."""
+"""`dpseg data`: benchmark sets from their archives, checks of them, labels for other photos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Prepare the benchmark sets, and check them.", no_args_is_help=True)
+app = typer.Typer(
+    help="Prepare the benchmark sets, check them, label photos.", no_args_is_help=True
+)
 
 
 @app.command()
@@ -45,3 +47,30 @@ def verify(
 
     for split, photos in verify_set(folder).items():
         typer.echo(f"{folder}: {split} {photos} photos, all as they were written")
+
+
+@app.command()
+def label(
+    recipe: Annotated[Path, typer.Argument(help="A YAML file such as recipes/labels.yaml.")],
+    data: Annotated[Path, typer.Option(help="The folder that holds the recipe's folders.")],
+    teachers: Annotated[Path, typer.Option(help="Where the teachers' files are.")],
+    out: Annotated[Path, typer.Option(help="The labelled folder to make; goes on if unfinished.")],
+) -> None:
+    """Label photos where the model and networks that you have are sure; measure how right it is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dpseg.segmenter import Segmenter
+    from dpseg.train.labels.label_folder import Labeller, measure, write_labels
+    from dpseg.train.labels.recipe import load_label_recipe
+
+    settings = load_label_recipe(recipe)
+    segmenter = Segmenter.from_pretrained(settings.model)
+    labeller = Labeller(settings, segmenter, data=data, teachers=teachers)
+    for name, precisions in measure(labeller, settings, data=data, progress=True).items():
+        table = Table("name", "precision", "found", "pixels", title=f"labels on {name}")
+        for word, one in precisions.items():
+            table.add_row(word, f"{one.precision:.0%}", f"{one.found:.0%}", f"{one.given:,}")
+        Console().print(table)
+    photos, share = write_labels(labeller, data / settings.photos, out, progress=True)
+    typer.echo(f"{out}: {photos} photos, {share:.0%} of their pixels labelled")

@@ -6,7 +6,6 @@ the text tower.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -28,12 +27,10 @@ from dpseg.engines.onnx_files import (
     info_from,
     names_of,
 )
+from dpseg.engines.onnx_session import metadata_of, open_session
 from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
-from dpseg.errors import CheckpointError, DeviceError, ShapeError
+from dpseg.errors import CheckpointError, ShapeError
 from dpseg.files import hash_file
-
-# A program that imported onnxruntime before dpseg has let its telemetry begin: send nothing more.
-onnxruntime.disable_telemetry_events()
 
 
 class OnnxEngine:
@@ -52,8 +49,8 @@ class OnnxEngine:
     def __init__(self, folder: Path, *, threads: int | None = None, device: str = "auto") -> None:
         self._folder = folder
         self._providers = onnx_providers(device)
-        self._threads = threads or _processors()
-        self._info = info_from(_metadata(self._image), folder / IMAGE_FILE)
+        self._threads = threads
+        self._info = info_from(metadata_of(self._image), folder / IMAGE_FILE)
 
     @property
     def info(self) -> ModelInfo:
@@ -129,7 +126,7 @@ class OnnxEngine:
     def _companion(self, name: str) -> onnxruntime.InferenceSession:
         """Load a graph, and refuse one of another model than the image tower's."""
         session, path = self._session(name), self._folder / name
-        found = info_from(_metadata(session), path)
+        found = info_from(metadata_of(session), path)
         if found != self.info:
             raise CheckpointError(
                 f"{path} belongs to encoder {found.encoder_key}, {IMAGE_FILE} to "
@@ -140,8 +137,8 @@ class OnnxEngine:
     def _session(self, name: str) -> onnxruntime.InferenceSession:
         """Load a graph, and refuse one of other weights than those that lie beside it."""
         path = self._folder / name
-        session = _load(path, self._threads, self._providers)
-        made_of = _metadata(session).get(WEIGHTS_KEY)
+        session = open_session(path, self._threads, self._providers)
+        made_of = metadata_of(session).get(WEIGHTS_KEY)
         if made_of and self._weights and made_of != self._weights:
             raise CheckpointError(
                 f"{path} was exported from another {MODEL_FILE} than the one beside it; "
@@ -150,39 +147,5 @@ class OnnxEngine:
         return session
 
 
-def _load(
-    path: Path, threads: int, providers: Sequence[tuple[str, dict[str, Any]]]
-) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # Threads that wait busily for the next graph hold up whatever runs between the graphs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.log_severity_level = 3  # errors; its warnings speak of its own optimisations
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=list(providers))
-    except Exception as error:  # the library's errors share no base of their own
-        reason = " ".join(str(error).split())[-200:]  # files and causes stand at the end
-        raise CheckpointError(f"{path} cannot be loaded: {reason}") from error
-    wanted = providers[0][0]
-    if wanted not in session.get_providers():  # it falls back to the processor without an error
-        raise DeviceError(f"{wanted} is installed but does not start; its log above says why")
-    return session
-
-
-def _metadata(session: onnxruntime.InferenceSession) -> Mapping[str, str]:
-    metadata: Mapping[str, str] = session.get_modelmeta().custom_metadata_map
-    return metadata
-
-
 def _levels(name: str, levels: Mapping[int, FloatArray]) -> dict[str, FloatArray]:
     return dict(zip(names_of(name, levels), levels.values(), strict=True))
-
-
-def _processors() -> int:
-    """Count the threads to use: `OMP_NUM_THREADS`, as torch does, else the usable processors."""
-    chosen = os.environ.get("OMP_NUM_THREADS", "")
-    if chosen.isdigit() and int(chosen) > 0:
-        return int(chosen)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # a container may have fewer than its host
-    return os.cpu_count() or 1

@@ -1,0 +1,1 @@
+"""Labels for photos that have none, from other networks and the model's own answer."""
