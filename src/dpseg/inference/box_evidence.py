@@ -1,0 +1,173 @@
+"""Boxes as evidence: inside a detector's box of a thing, that thing's name is likelier.
+
+A detector knows a few names well, and says nothing of all others. Its word is added to the logits
+of the names that it knows, before the whole photo is asked what it shows. A name that it knows
+itself gains inside its boxes and loses outside. A kind of a thing that it knows only gains. A
+distractor only loses: a detector calls a deer a cow, and a cow that nobody named must not take it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import log
+
+import numpy as np
+import numpy.typing as npt
+
+from dpseg.arrays import FloatArray
+from dpseg.engines.detector import Boxes
+from dpseg.imaging.tiling import View
+from dpseg.inference.hypernyms import hypernyms_of, stem
+from dpseg.vocabulary import ClassEntry, fold
+
+# Chosen on photos kept aside from training; docs/experiments.md, "Boxes as evidence".
+NEUTRAL = 0.2  # score of a box that says nothing; what is surer speaks for its name
+FOR_ALL = 0.75  # weight of what speaks for a name where every pixel gets one
+FOR_SOME = 0.5  # where pixels may stay unlabelled: in a box stands ground, too, without a name
+LEAST, MOST = 0.03, 0.98  # what a missing box, and the surest one, count as
+SAME_THING = 0.3  # cosine of two words; a tiger is no person, whatever its other senses
+
+#: Other words for the names of COCO's things.
+SYNONYMS: dict[str, str] = {
+    "person": "people|human",
+    "bicycle": "bike",
+    "car": "automobile",
+    "motorcycle": "motorbike",
+    "airplane": "aeroplane|plane",
+    "handbag": "purse",
+    "tie": "necktie",
+    "cup": "mug",
+    "donut": "doughnut",
+    "couch": "sofa",
+    "potted plant": "houseplant",
+    "dining table": "dinner table",
+    "tv": "television|monitor",
+    "mouse": "computer mouse",
+    "remote": "remote control",
+    "keyboard": "computer keyboard",
+    "cell phone": "mobile phone|smartphone",
+    "refrigerator": "fridge",
+    "hair drier": "hair dryer",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a detector knows of a class.
+
+    Attributes:
+        name: position in the detector's list.
+        gains: whether its boxes speak for the class.
+        loses: whether their absence speaks against it.
+    """
+
+    name: int
+    gains: bool = True
+    loses: bool = True
+
+    def as_distractor(self) -> Known:
+        """Let boxes speak against it alone."""
+        return replace(self, gains=False)
+
+
+class DetectorWords:
+    """Which classes a detector knows, by their words.
+
+    Args:
+        names: that it knows.
+    """
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._rows = {
+            stem(word): row
+            for row, name in enumerate(names)
+            for word in (name, *SYNONYMS.get(name, "").split("|"))
+            if word
+        }
+
+    def find(self, entry: ClassEntry) -> Known | None:
+        """Tell which of the detector's names a class is, or may be a kind of.
+
+        Args:
+            entry: the class.
+
+        Returns:
+            None where it is neither; the caller asks the words' embeddings whether a kind is one.
+        """
+        for word in entry.words:
+            row = self._rows.get(stem(word))
+            if row is not None:
+                return Known(row)
+        for wider in (*hypernyms_of(entry.name), fold(entry.name).split()[-1]):
+            row = self._rows.get(stem(wider))
+            if row is not None:
+                return Known(row, loses=False)
+        return None
+
+
+def joined(parts: Sequence[tuple[Boxes, View]], photo_hw: tuple[int, int]) -> Boxes:
+    """Gather the boxes of a photo's views.
+
+    Args:
+        parts: boxes as shares of a view, and the view.
+        photo_hw: size of the photo.
+
+    Returns:
+        All boxes, as shares of the photo.
+    """
+    corners = []
+    for boxes, view in parts:
+        origin, size = _frame(view)
+        corners.append((boxes.corners * size + origin) / np.array([*photo_hw[::-1]] * 2))
+    return Boxes(
+        np.concatenate([boxes.names for boxes, _ in parts]),
+        np.concatenate([boxes.scores for boxes, _ in parts]),
+        np.concatenate(corners).astype(np.float32),
+    )
+
+
+def seen_in(boxes: Boxes, view: View, photo_hw: tuple[int, int]) -> Boxes:
+    """Give a photo's boxes as shares of one of its views; they may reach beyond it."""
+    origin, size = _frame(view)
+    corners = (boxes.corners * np.array([*photo_hw[::-1]] * 2) - origin) / size
+    return Boxes(boxes.names, boxes.scores, corners.astype(np.float32))
+
+
+def add_box_evidence(
+    logits: FloatArray, boxes: Boxes, classes: Sequence[Known | None], *, unlabelled: bool
+) -> None:
+    """Add what boxes say to the logits of the classes that the detector knows, in place.
+
+    Args:
+        logits: of each class, K h w.
+        boxes: of what the logits are of.
+        classes: what the detector knows of each class, K.
+        unlabelled: whether pixels may stay unlabelled; what speaks for a class then counts less.
+
+    Source: dpseg choice; log-odds of the surest box that covers a position, against those of a box
+    that says nothing.
+    """
+    names = {known.name for known in classes if known is not None}
+    evidence = {name: np.full(logits.shape[1:], _gain(0.0, unlabelled)) for name in names}
+    for index, down, across in boxes.covered((logits.shape[1], logits.shape[2])):
+        name = int(boxes.names[index])
+        if name in evidence:  # the surest box comes last and stays
+            evidence[name][down, across] = _gain(float(boxes.scores[index]), unlabelled)
+    for row, known in zip(logits, classes, strict=True):
+        if known is not None:
+            low, high = (-np.inf if known.loses else 0), (np.inf if known.gains else 0)
+            row += evidence[known.name].clip(low, high)
+
+
+def _gain(score: float, unlabelled: bool) -> float:
+    """Weigh a box's score against one that says nothing."""
+    score = min(max(score, LEAST), MOST)
+    gain = log(score / (1 - score)) - log(NEUTRAL / (1 - NEUTRAL))
+    return gain * (FOR_SOME if unlabelled else FOR_ALL) if gain > 0 else gain
+
+
+def _frame(view: View) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give a view's left top corner and its width and height, each twice."""
+    size = [view.right - view.left, view.bottom - view.top]
+    return np.array([view.left, view.top] * 2, float), np.array(size * 2, float)
