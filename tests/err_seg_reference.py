@@ -20,6 +20,15 @@ HEADS, LAYERS, WIDTHS, PROJECTIONS, D = 4, 2, (16, 16, 8, 8), (4, 4, 4), 16
 CHANNELS = {5: 64, 4: 48, 3: 32, 2: 24}  # of timm's test_convnext
 
 
+#: Cosines are small; so that classes differ, what reads them is not.
+_FACTORS = {
+    "corr_proj_convs.0.0.weight": 40.0,
+    "corr_proj_convs.1.0.weight": 40.0,
+    "text_guidance_projection.0.weight": 10.0,
+    "head.weight": 3.0,
+}
+
+
 def tiny_checkpoint(seed: int = 0) -> dict[str, Tensor]:
     """A checkpoint's `model`, random, with every key that ERR-Seg's have."""
     torch.manual_seed(seed)
@@ -32,6 +41,8 @@ def tiny_checkpoint(seed: int = 0) -> dict[str, Tensor]:
     decoder = {
         key: torch.randn(shape) / max(1, shape[0]) ** 0.5 for key, shape in decoder_shapes().items()
     }
+    for key, factor in _FACTORS.items():
+        decoder[key] = factor * decoder[key]
     return {CLIP + key: value for key, value in clip.items()} | {
         DECODER + key: value for key, value in decoder.items()
     }

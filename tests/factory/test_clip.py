@@ -8,12 +8,14 @@ import skimage.data
 import torch
 from safetensors.torch import load_file, save_file
 
+import err_seg_reference
 from dpseg import Segmenter
 from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.engines.protocol import PromptArrays
 from dpseg.errors import CheckpointError
 from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config, save_clip
 from dpseg.factory.config import PRESETS
+from dpseg.factory.importers.published import import_checkpoint
 from dpseg.factory.load import load_engine
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.templates import check_templates, imagenet_templates
@@ -122,6 +124,51 @@ def test_words_alone_go_through_the_baseline(sed_config, photo, tmp_path):
     result = segmenter(photo, ["cat", "grass", "sky"], unlabelled=False)
     assert set(np.unique(result.labels)) <= {0, 1, 2}
     assert segmenter.info.name == "sed-tiny"
+
+
+SURER = 6.0  # added to logits, so that regions count for refinement
+
+
+@pytest.fixture(scope="module")
+def err_seg(err_seg_config):
+    model, _ = import_checkpoint(err_seg_reference.tiny_checkpoint(), config=err_seg_config)
+    with torch.no_grad():
+        model.network.decoder.head.bias.add_(SURER)
+    return model
+
+
+def test_err_seg_hears_the_first_word_alone(err_seg, photo, tmp_path, single_precision):
+    """Words alone give what ERR-Seg computes, of a class's first word; labels by sigmoid."""
+    segmenter, photo = Segmenter(clip_engine(err_seg), cache=PromptCache(tmp_path)), photo[:, :64]
+    names = ["cat", "grass", "sky"]
+    result = segmenter(photo, ["cat|feline", *names[1:]], unlabelled=False, prompts="text")
+    images = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255
+    text = err_seg.encoder.encode_text([f"A photo of a {name} in the scene" for name in names])
+    with torch.no_grad():
+        pyramid = err_seg.encoder.encode_image(images)
+        logits, _ = err_seg_reference.Reference(err_seg_reference.tiny_checkpoint())(
+            pyramid.image_embedding,
+            pyramid.coarse_embedding,
+            pyramid.image_features,
+            text.class_wise,
+            chosen=3,
+        )
+    found = np.log(result.scores) - np.log1p(-result.scores)
+    shift = found - logits.numpy() - SURER  # of each class, by the class prior
+    np.testing.assert_allclose(shift, shift[:, :1, :1].repeat(16, 1).repeat(16, 2), atol=2e-2)
+
+
+def test_err_seg_takes_pictures_and_refines(err_seg, photo, tmp_path):
+    segmenter = Segmenter(clip_engine(err_seg), cache=PromptCache(tmp_path))
+    asked = {"classes": ["cat", "grass"], "unlabelled": False}
+    words = segmenter(photo, **asked)
+    assert np.array_equal(words.scores, segmenter(photo, **asked, prompts="text").scores)
+    shown = segmenter(photo, **asked, examples={"cat": [photo[:32, :32]]})
+    assert not np.allclose(shown.scores, words.scores)
+    for mode in ("pool", "crop"):
+        refined = segmenter(photo, **asked, refine=2, refine_mode=mode)
+        assert refined.settings["refine_rounds"] > 0
+        assert not np.allclose(refined.scores, words.scores)
 
 
 def test_encoder_key_follows_every_tower(clip_config, model):

@@ -45,9 +45,10 @@ def test_recipes_of_clip_models_have_the_papers_settings(size):
     assert (recipe.loop.steps, recipe.loop.weight_decay, recipe.loop.average) == (80_000, 1e-4, 0)
     assert (recipe.loss.lr, recipe.loss.clip_multiplier, recipe.loss.classes) == (2e-4, 0.01, None)
     assert not recipe.loss.ignored_as_negative
-    short = load_recipe(RECIPES / f"coco_stuff_from_sed_{size}.yaml")
-    assert short.loop.steps == 8000
-    assert short.model_copy(update={"loop": recipe.loop}) == recipe
+    for start, steps in (("sed", 8000), ("err_seg", 20_000)):
+        short = load_recipe(RECIPES / f"coco_stuff_from_{start}_{size}.yaml")
+        assert short.loop.steps == steps
+        assert short.model_copy(update={"loop": recipe.loop}) == recipe
 
 
 def test_zero_shot_recipe_is_the_lite_one_but_for_names_and_length():

@@ -15,6 +15,8 @@ import yaml
 from safetensors.torch import load_file
 from sklearn.metrics import jaccard_score
 
+import err_seg_reference
+import sed_reference
 from dpseg import Segmenter
 from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import CheckpointError, DataError
@@ -27,7 +29,6 @@ from dpseg.train.clip import run as clip
 from dpseg.train.clip.run import train_clip
 from dpseg.train.recipe import load_recipe
 from labelled_folder import COLOURS, write_folder
-from sed_reference import tiny_checkpoint
 
 RECIPES = Path(__file__).parents[3] / "recipes"
 NAMES = {3: "bus", 5: "lawn", 6: "pond", 9: "sand"}
@@ -233,12 +234,15 @@ def test_ignored_pixels_as_negatives_are_another_loss(train):
     assert train("one")[0] != train("other", loss={"ignored_as_negative": True})[0]
 
 
-def test_a_sed_checkpoint_is_a_start(data_root, clip_config, tmp_path):
+@pytest.mark.parametrize("origin", [sed_reference, err_seg_reference], ids=["sed", "err_seg"])
+def test_a_published_checkpoint_is_a_start(origin, data_root, clip_config, tmp_path):
     """The shipped recipe for it, with what a tiny model needs changed."""
-    model, fates = import_checkpoint(tiny_checkpoint(), config=clip_config)
+    model, fates = import_checkpoint(origin.tiny_checkpoint(), config=clip_config)
     save_import(model, fates, tmp_path / "start")
     changes = {
-        "base": str(RECIPES / "coco_stuff_from_sed_b.yaml"),
+        "base": str(
+            RECIPES / f"coco_stuff_from_{origin.__name__.removesuffix('_reference')}_b.yaml"
+        ),
         **{key: BASE[key] for key in ("model", "source", "crop")},
         "workers": 0,
         "precision": "32-true",
