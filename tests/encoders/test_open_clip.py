@@ -79,6 +79,29 @@ def test_levels_are_the_trunks_stages(encoder):
         assert found.shape[1] == encoder.level_channels[level]
 
 
+@torch.no_grad()
+def test_stride_16_is_the_towers_own_last_stage_run_again(normal):
+    """By timm's parts: downsampling at stride 1 in a frame of zeros, blocks, norm, projection."""
+    torch.manual_seed(0)
+    fine = OpenClipEncoder(
+        "convnext_tiny", pretrained=None, architecture=ARCHITECTURE, embedding_stride=16
+    ).eval()
+    pyramid = fine.encode_image(
+        torch.rand(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    )
+    visual = fine.clip.visual
+    norm, convolution = visual.trunk.stages[3].downsample
+    framed = F.pad(norm(pyramid.image_features[4]), (1, 1, 1, 1))
+    x = F.conv2d(framed, convolution.weight, convolution.bias)
+    assert x.shape[2:] == (5, 7)
+    x = F.interpolate(x, (4, 6), mode="bilinear", align_corners=False)
+    x = visual.trunk.head.norm(visual.trunk.stages[3].blocks(x))
+    expected = visual.head(x.movedim(1, -1)).movedim(-1, 1)
+    torch.testing.assert_close(pyramid.image_embedding, expected)
+    assert pyramid.coarse_embedding is None
+    assert list(pyramid.image_features) == [4, 3, 2]
+
+
 def test_prompt_encoder_stays_behind(encoder):
     image = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(0))
     before = encoder.encode_image(image).image_embedding.detach()
@@ -106,7 +129,8 @@ def test_only_the_image_tower_learns(encoder):
 
 def test_published_weights_are_known_without_making_the_model():
     assert "laion_aesthetic_s13b_b82k" in published_weights("convnext_base_w_320")
-    assert published_weights("ViT-B-32") is None
+    assert "metaclip_400m" in published_weights("ViT-B-32")
+    assert published_weights("RN50") is None
     assert published_weights("convnext_huge") is None
     assert joint_dimension("convnext_large_d_320") == 768
     assert joint_dimension("convnext_tiny", ARCHITECTURE) == 16
@@ -115,7 +139,7 @@ def test_published_weights_are_known_without_making_the_model():
 @pytest.mark.parametrize(
     ("name", "pretrained", "message"),
     [
-        ("ViT-B-32", None, "no ConvNeXt.*convnext_base_w_320"),
+        ("ViT-B-32", None, "'ViT-B-32' is not among .*convnext_base_w_320"),
         ("convnext_base_w", "laion9", "'laion9'.*laion2b_s13b_b82k_augreg"),
     ],
 )

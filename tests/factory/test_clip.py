@@ -13,7 +13,8 @@ from dpseg import Segmenter
 from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.engines.protocol import PromptArrays
 from dpseg.errors import CheckpointError
-from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config, save_clip
+from dpseg.factory.clip import ClipModel, clip_engine, load_clip, save_clip
+from dpseg.factory.clip_names import named_clip_config
 from dpseg.factory.config import PRESETS
 from dpseg.factory.importers.published import import_checkpoint
 from dpseg.factory.load import load_engine
@@ -21,6 +22,7 @@ from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.templates import check_templates, imagenet_templates
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import Vocabulary
+from encoders import test_vit
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +82,7 @@ def test_damaged_files_are_refused(folder, tmp_path):
         load_clip(path)
     config = json.dumps({"name": "x", "clip": "ViT-B-32", "pretrained": None})
     save_file(state, path, metadata={"config": config})
-    with pytest.raises(CheckpointError, match="no ConvNeXt"):
+    with pytest.raises(CheckpointError, match="no shallow levels for a dpseg decoder"):
         load_clip(path)
 
 
@@ -205,6 +207,7 @@ def test_imagenet_templates_are_sentences_with_one_gap():
         ("convnext_base", "convnext_base", "laion400m_s13b_b51k"),
         ("convnext_base_w:laion2b_s13b_b82k", "convnext_base_w", "laion2b_s13b_b82k"),
         ("convnext_tiny:mine.pt", "convnext_tiny", "mine.pt"),
+        ("convnext_base@16", "convnext_base", "laion400m_s13b_b51k"),
     ],
 )
 def test_names_choose_towers_and_weights(name, clip, pretrained):
@@ -219,12 +222,64 @@ def test_names_choose_towers_and_weights(name, clip, pretrained):
         ("convnext_base_w", "convnext_base_w:WEIGHTS .*laion2b_s13b_b82k_augreg"),
         ("convnext_tiny", "give a file"),
         ("convnext_huge", "'convnext_huge' is neither a preset .*dpseg-lite"),
+        ("convnext_base@8", "stride '8'; 16 and 32"),
+        ("ViT-B-16-quickgelu", "ViT-B-16-quickgelu:WEIGHTS .*metaclip_fullcc"),
         ("dpseg-convnext-b:nowhere.pt", "neither a file nor a tag"),
     ],
 )
 def test_names_that_say_too_little_are_refused(name, message):
     with pytest.raises(CheckpointError, match=message):
         load_engine(name)
+
+
+def test_stride_16_is_asked_for_by_name():
+    fine, plain = (named_clip_config(f"convnext_base{at}") for at in ("@16", ""))
+    assert (fine.embedding_stride, plain.embedding_stride) == (16, 32)
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "window", "size", "mean"),
+    [
+        ("ViT-B-16-SigLIP2-512", "value", None, 512, 0.5),
+        ("MobileCLIP2-B", "value", (224, 112), 448, 0.0),
+        ("ViT-B-16-quickgelu:metaclip_400m", "naclip", (224, 112), 448, 0.48145466),
+    ],
+)
+def test_vision_transformers_are_read_as_their_towers_ask(name, reading, window, size, mean):
+    config = named_clip_config(name)
+    assert (config.network, config.reading, config.window) == ("cosine", reading, window)
+    assert (config.image_size, config.guidance_levels) == (size, ())
+    assert config.pixel_statistics[0][0] == pytest.approx(mean)
+
+
+@pytest.mark.parametrize("kind", ["vit", "fine"])
+def test_what_is_read_without_training_goes_through_the_segmenter(
+    kind, clip_config, photo, tmp_path
+):
+    if kind == "vit":
+        changes = {
+            "clip": "ViT-B-16-quickgelu",
+            "architecture": test_vit.PLAIN,
+            "network": "cosine",
+            "guidance_levels": (),
+            "window": (32, 16),
+            "reading": "naclip",
+        }
+    else:
+        changes = {"embedding_stride": 16}
+    model = ClipModel(clip_config.model_copy(update={"name": kind, **changes}))
+    save_clip(model, tmp_path / "model.safetensors")
+    engine, _ = load_engine(tmp_path)
+    assert engine.encode_image(photo).image_embedding.shape[1:] == (4, 6)
+    segmenter = Segmenter(engine, cache=PromptCache(tmp_path / "cache"))
+    shown = {"cat": [photo[:32, :32]]}
+    result = segmenter(photo, ["cat", "grass"], examples=shown, refine=1, unlabelled=False)
+    assert result.labels.shape == photo.shape[:2]
+    assert set(np.unique(result.labels)) <= {0, 1}
+    other = clip_config.model_copy(update={"name": kind, **changes, "window": (48, 16)})
+    changed = ClipModel(other)
+    changed.load_state_dict(model.state_dict())
+    assert changed.encoder_key() != model.encoder_key()
 
 
 def test_named_preset_runs_through_the_segmenter(clip_config, photo, tmp_path, monkeypatch):

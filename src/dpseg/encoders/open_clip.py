@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import logging
 import pickle
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -40,8 +40,9 @@ class OpenClipEncoder(nn.Module):
         pretrained: open_clip's tag of its weights, or a file; None initialises at random.
         architecture: parts of open_clip's model configuration to replace.
         embedding_stride: of the image embedding; 16 runs the last stage a second time, on the stage
-            before it, and gives the embedding at 32 beside.
-        levels: levels j of the features.
+            before it.
+        levels: levels j of the features; with level 5, the embedding at stride 32 comes beside the
+            one at 16.
         pixel_statistics: mean and deviation of RGB in [0, 1]; None for open_clip's.
 
     Raises:
@@ -67,7 +68,7 @@ class OpenClipEncoder(nn.Module):
         open_clip = require_extra("open_clip", EXTRA)
         self.embedding_stride = embedding_stride
         self.levels = tuple(levels)
-        self.clip = _create(open_clip, name, pretrained, architecture or {})
+        self.clip = create_clip(name, pretrained, architecture or {}, is_known=_is_convnext)
         if embedding_stride == 16:
             self.clip.visual.fine_downsample = _at_stride_1(self.clip.visual.trunk)
         self.tokenize = open_clip.SimpleTokenizer(context_length=self.clip.context_length)
@@ -163,9 +164,9 @@ class OpenClipEncoder(nn.Module):
             x = stage(x)
             stages[level] = x
         levels = {level: stages[level] for level in self.levels}
-        coarse = _project(visual, stages[5])
         if self.embedding_stride == STRIDE:
-            return FeaturePyramid(coarse, levels)
+            return FeaturePyramid(_project(visual, stages[5]), levels)
+        coarse = _project(visual, stages[5]) if 5 in levels else None
         x = visual.fine_downsample(stages[4])  # B C_5 h+1 w+1
         x = F.interpolate(x, stages[4].shape[-2:], mode="bilinear", align_corners=False)
         return FeaturePyramid(_project(visual, trunk.stages[-1].blocks(x)), levels, coarse)
@@ -190,12 +191,33 @@ def _at_stride_1(trunk: Any) -> nn.Module:
 
 
 def published_weights(name: str) -> list[str] | None:
-    """List open_clip's tags of a ConvNeXt's weights; None where there is no such model."""
+    """List open_clip's tags of a model's weights; None where there is no such ConvNeXt or ViT."""
     open_clip = require_extra("open_clip", EXTRA)
-    if not _is_convnext(open_clip, name):
+    if not (_is_convnext(open_clip, name) or is_vit(open_clip, name)):
         return None
     tags: list[str] = open_clip.list_pretrained_tags_by_model(name)
     return tags
+
+
+def vit_preprocessing(
+    name: str, weights: str | None
+) -> tuple[int, tuple[tuple[float, ...], tuple[float, ...]], bool]:
+    """Tell what a vision transformer was trained on.
+
+    Args:
+        name: open_clip's name of the model.
+        weights: open_clip's tag of its weights, or a file.
+
+    Returns:
+        The side of its pictures, mean and deviation of their RGB in [0, 1], and whether the tower
+        has OpenAI's layout, not timm's.
+    """
+    open_clip = require_extra("open_clip", EXTRA)
+    vision = open_clip.get_model_config(name)["vision_cfg"]
+    known = open_clip.get_pretrained_cfg(name, weights or "") or {}
+    mean = known.get("mean") or open_clip.OPENAI_DATASET_MEAN
+    std = known.get("std") or open_clip.OPENAI_DATASET_STD
+    return int(vision["image_size"]), (tuple(mean), tuple(std)), "timm_model_name" not in vision
 
 
 def joint_dimension(name: str, architecture: Mapping[str, Any] | None = None) -> int:
@@ -210,12 +232,36 @@ def _is_convnext(open_clip: ModuleType, name: str) -> bool:
     return "convnext" in config.get("vision_cfg", {}).get("timm_model_name", "")
 
 
-def _create(
-    open_clip: ModuleType, name: str, pretrained: str | None, architecture: Mapping[str, Any]
+def is_vit(open_clip: ModuleType, name: str) -> bool:
+    """Tell whether a model of open_clip has a vision transformer that can be read densely."""
+    vision = (open_clip.get_model_config(name) or {}).get("vision_cfg", {})
+    plain = isinstance(vision.get("layers"), int) and not vision.get("attentional_pool")
+    return str(vision.get("timm_model_name", "")).startswith("vit_") or plain
+
+
+def create_clip(
+    name: str,
+    pretrained: str | None,
+    architecture: Mapping[str, Any],
+    *,
+    is_known: Callable[[ModuleType, str], bool],
 ) -> nn.Module:
-    if not _is_convnext(open_clip, name):
-        known = [model for model in open_clip.list_models() if _is_convnext(open_clip, model)]
-        raise CheckpointError(f"{name!r} is no ConvNeXt of open_clip; known: {', '.join(known)}")
+    """Make one of open_clip's models.
+
+    Args:
+        name: open_clip's name of it.
+        pretrained: open_clip's tag of its weights, or a file; None initialises at random.
+        architecture: parts of open_clip's model configuration to replace.
+        is_known: tells whether the caller can read such a model.
+
+    Raises:
+        CheckpointError: there is no such model, or its weights cannot be had.
+        MissingExtraError: open_clip is not installed.
+    """
+    open_clip = require_extra("open_clip", EXTRA)
+    if not is_known(open_clip, name):
+        known = [model for model in open_clip.list_models() if is_known(open_clip, model)]
+        raise CheckpointError(f"{name!r} is not among open_clip's {', '.join(known)}")
     tags = open_clip.list_pretrained_tags_by_model(name)
     if pretrained is not None and pretrained not in tags and not Path(pretrained).is_file():
         raise CheckpointError(
@@ -223,7 +269,9 @@ def _create(
         )
     model: nn.Module
     if pretrained is None:
-        model = open_clip.CLIP(**{**open_clip.get_model_config(name), **architecture})
+        config = {**open_clip.get_model_config(name), **architecture}
+        made = open_clip.CustomTextCLIP if config.pop("custom_text", False) else open_clip.CLIP
+        model = made(**config)
         return model
     try:
         with _without_log():

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from dpseg.engines.protocol import ModelInfo
 from dpseg.prompts.templates import SHORT_TEMPLATES
 
-Network: TypeAlias = Literal["dpseg", "sed", "err-seg"]
+Network: TypeAlias = Literal["dpseg", "sed", "err-seg", "cosine"]
+Towers: TypeAlias = Literal["convnext", "vit", "tipsv2"]
 RGB: TypeAlias = tuple[float, float, float]
 
 #: Mean and deviation of ImageNet's pixels, RGB in [0, 1].
@@ -68,11 +69,14 @@ class ClipConfig(BaseModel):
         clip: open_clip's name of the towers.
         pretrained: open_clip's tag of their weights, or a file; None initialises them at random.
         architecture: parts of open_clip's model configuration to replace, for other sizes.
-        network: what stands behind the encoders.
+        network: what stands behind the encoders; `"cosine"` is the bare cost volume.
         templates: the M sentence templates; none stands for the 80 of ImageNet.
         synonyms: whether a class's synonyms are averaged with its name.
         pixel_statistics: mean and deviation of RGB in [0, 1]; None for open_clip's.
-        embedding_stride: of the image embedding, 32 or 16.
+        embedding_stride: of a ConvNeXt's image embedding, 32 or 16.
+        reading: how a vision transformer's last block is read; see `read_densely`.
+        window: side of the windows in which a vision transformer reads a photo, and step between
+            two, in pixels; None reads it whole.
         widths: channels before the first stage, then after each stage.
         projections: channels of each stage's image features, and of its guidance.
         heads: of the decoder's attention.
@@ -96,6 +100,8 @@ class ClipConfig(BaseModel):
     synonyms: bool = True
     pixel_statistics: tuple[RGB, RGB] | None = None
     embedding_stride: Literal[32, 16] = 32
+    reading: Literal["value", "naclip"] = "value"
+    window: tuple[int, int] | None = None
     widths: tuple[int, ...] = (128, 64, 32, 16)
     projections: tuple[int, ...] = (32, 16, 8)
     heads: int = 4
@@ -104,6 +110,13 @@ class ClipConfig(BaseModel):
     own_prompt_tower: bool = False
     image_size: int = 768
     score_threshold: float = 0.0
+
+    @property
+    def towers(self) -> Towers:
+        """Tell which kind of towers these are, by their name."""
+        if "tipsv2" in self.clip:
+            return "tipsv2"
+        return "convnext" if self.clip.startswith("convnext") else "vit"
 
     def without_weights(self) -> ClipConfig:
         """Copy for a model whose weights come from elsewhere than open_clip."""
@@ -114,6 +127,8 @@ class ClipConfig(BaseModel):
         """Tell where weights come from that are not in the package."""
         if self.network == "sed":
             return "by dpseg import, from SED's checkpoints"
+        if self.network == "cosine":
+            return f"from the hub at first use: {self.clip}, read without training"
         if self.network == "err-seg":
             return "from the hub at first use: lchen1019/ERR-Seg, MIT licence"
         return f"from the hub at first use: {self.clip} {self.pretrained}, decoder untrained"
@@ -150,9 +165,23 @@ def _clip_preset(network: Network, size: str) -> ClipConfig:
     )
 
 
-_CLIP_PRESETS = [_clip_preset(network, size) for network in get_args(Network) for size in _TOWERS]
+_NETWORKS: tuple[Network, ...] = ("dpseg", "sed", "err-seg")
+_CLIP_PRESETS = [_clip_preset(network, size) for network in _NETWORKS for size in _TOWERS]
+_TIPSV2_PRESETS = [
+    ClipConfig(
+        name=f"tipsv2-{size}",
+        clip=f"google/tipsv2-{size}",
+        pretrained="hub",
+        network="cosine",
+        templates=SHORT_TEMPLATES,
+        guidance_levels=(),
+        image_size=672,
+        window=(448, 336),
+    )
+    for size in ("b14", "l14")
+]
 PRESETS: Mapping[str, ModelConfig] = {"dpseg-lite": LiteConfig()} | {
-    config.name: config for config in _CLIP_PRESETS
+    config.name: config for config in (*_CLIP_PRESETS, *_TIPSV2_PRESETS)
 }
 
 

@@ -22,6 +22,7 @@ WEIGHTS = Path(__file__).parents[1] / "weights"  # of the model that ships
 BANK_FILE = "dpseg-lite-bank.safetensors"
 CLIP_FILE = "model.safetensors"
 CLIP_BANK_FILE = "bank.safetensors"
+_CLIP_NAMES = ("convnext_", "ViT-", "MobileCLIP")  # how open_clip's names begin
 
 
 def load_engine(
@@ -98,18 +99,19 @@ def model_files(name_or_folder: str | Path) -> list[Path]:
 def _is_clip_name(name: str) -> bool:
     """Tell whether a name, with or without weights after a colon, stands for CLIP towers."""
     model = name.partition(":")[0]
-    return isinstance(PRESETS.get(model), ClipConfig) or model.startswith("convnext_")
+    return isinstance(PRESETS.get(model), ClipConfig) or model.startswith(_CLIP_NAMES)
 
 
 def _named_clip(name: str, device_name: str) -> Engine:
     require_extra("torch", "clip")
     from dpseg.engines.torch_devices import torch_device
-    from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config
+    from dpseg.factory.clip import ClipModel, clip_engine, load_clip
+    from dpseg.factory.clip_names import named_clip_config
 
     device = torch_device(device_name)
     preset, _, file = name.partition(":")
     config = PRESETS.get(preset)
-    if isinstance(config, ClipConfig) and config.network != "dpseg" and file:
+    if isinstance(config, ClipConfig) and config.network in ("sed", "err-seg") and file:
         from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
 
         model, _ = import_checkpoint(read_checkpoint(Path(file)), config=config.without_weights())

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from dpseg.data.dataset import LabelledFolder
 from dpseg.data.splits import read_split, unseen_classes
 from dpseg.errors import CheckpointError
-from dpseg.factory.clip import ClipModel, clip_engine, load_clip, named_clip_config, save_clip
+from dpseg.factory.clip import ClipModel, clip_engine, load_clip, save_clip
+from dpseg.factory.clip_names import named_clip_config
 from dpseg.factory.load import CLIP_BANK_FILE, CLIP_FILE
 from dpseg.files import write_text
 from dpseg.model.dpseg import ForwardOptions

@@ -18,10 +18,11 @@ from pydantic import PositiveInt
 from torch import Tensor, nn
 
 from dpseg.data.dataset import BACKGROUND
+from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.errors import CheckpointError
 from dpseg.factory.clip import ClipModel
-from dpseg.model.dpseg import ForwardOptions, Prompts
-from dpseg.model.err_seg import ErrSeg
+from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
+from dpseg.model.sed import SED
 from dpseg.train.clip.crop_stream import CropStream, Share, load_parts
 from dpseg.train.pixel_loss import counted_pixels, pixel_loss
 
@@ -86,6 +87,10 @@ class ClipTraining:
         settings: ClipSettings,
         fabric: Fabric,
     ) -> None:
+        if not isinstance(model.network, (DPSeg, SED)) or not isinstance(
+            model.encoder, OpenClipEncoder
+        ):
+            raise CheckpointError(f"{model.config.name} cannot be trained; begin a DPSeg from it")
         self.encoder = model.encoder
         self.settings = settings
         self._prompts = prompts.to(fabric.device)
@@ -93,8 +98,6 @@ class ClipTraining:
         self._stream, self._share, self._workers = stream, share, workers
         self._fabric = fabric
         model.requires_grad_(False)
-        if isinstance(model.network, ErrSeg):
-            raise CheckpointError(f"{model.config.name} cannot be trained; begin a DPSeg from it")
         self._network = model.network
         self.module = ClipModule(model.encoder.clip.visual, model.network)
         self.module.requires_grad_(True).train()

@@ -1,0 +1,53 @@
+"""The cost volume alone: every position takes the class whose prompts are nearest to it.
+
+For encoders that are read without training, and have no shallow levels for a decoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from dpseg.model.cost_volume import joint_cost_volume
+from dpseg.model.dpseg import ForwardOptions, Prompts
+
+
+class CosineNetwork(nn.Module):
+    """Mean cosines over templates, as logits.
+
+    Source: DPSeg, cost volume; the scale is that of an untrained `DPSeg`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(3.0))
+        self.bias = nn.Parameter(torch.tensor(-5.0))
+
+    def forward(
+        self,
+        image_embedding: Tensor,
+        image_features: Mapping[int, Tensor],
+        prompts: Prompts,
+        switches: ForwardOptions,
+    ) -> Tensor:
+        """Score every class at every position.
+
+        Args:
+            image_embedding: E, B D h w.
+            image_features: ignored.
+            prompts: of K classes.
+            switches: `strategy` alone is heeded.
+
+        Returns:
+            Logits, B K h w.
+        """
+        cost = joint_cost_volume(
+            image_embedding,
+            prompts.text_embedding,
+            prompts.visual_embedding,
+            prompts.visual_mask,
+            switches.strategy,
+        )
+        return self.log_scale.exp() * cost.mean(2) + self.bias
