@@ -75,6 +75,17 @@ def test_examples_come_as_files_and_as_folders(
     assert "blorp 100%" in capsys.readouterr().out
 
 
+def test_hints_on_names_are_told_once_on_a_line(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("segment", photos, "-c", "\u732b, red", "--no-overlay") == 0
+    lines = [line for line in capsys.readouterr().err.splitlines() if "English" in line]
+    assert len(lines) == 1
+    assert lines[0].startswith("dpseg: \u732b: ")
+    assert run("segment", photos, "-c", "cat . dog .") == 1
+    assert "separate names by commas" in capsys.readouterr().err
+
+
 def test_a_video_with_damaged_frames_is_done_in_part(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

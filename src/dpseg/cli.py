@@ -15,7 +15,7 @@ import typer
 
 from dpseg import __version__
 from dpseg.commands import data, prompts
-from dpseg.commands.common import FAILED, complain
+from dpseg.commands.common import FAILED, complain, tell_warnings
 from dpseg.commands.convert import convert
 from dpseg.commands.evaluate import ablate, evaluate
 from dpseg.commands.export import export
@@ -40,6 +40,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # what it cannot print becomes an escape
             stream.reconfigure(errors="backslashreplace")
+    tell_warnings()
     try:
         app()
     except DPSegError as error:

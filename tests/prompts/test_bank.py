@@ -112,7 +112,8 @@ def test_a_small_bank_answers_too(bank):
 
 
 def test_a_bank_is_built_of_pictures(engine):
-    vocabulary = Vocabulary.of(["red|crimson", "sky", "blue|red"])
+    entries = [ClassEntry("red", ("crimson",)), ClassEntry("sky"), ClassEntry("blue", ("red",))]
+    vocabulary = Vocabulary(entries)
     pictures = {
         "blue": [paint(ground="blue")] * 2,
         "red": [(paint(ground="red"), np.ones((8, 8)))],

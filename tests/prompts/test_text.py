@@ -43,7 +43,9 @@ def test_words_stand_alone_as_tokens(engine):
 
 
 def test_sentences_are_encoded_once(engine):
-    encode_classes(engine, Vocabulary.of(["red|crimson", "blood|crimson"]))
+    encode_classes(
+        engine, Vocabulary([ClassEntry(name, ("crimson",)) for name in ("red", "blood")])
+    )
     assert len(engine.sentences) == len(set(engine.sentences))
 
 

@@ -10,6 +10,7 @@ import glob
 import multiprocessing
 import os
 import unicodedata
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +23,7 @@ from dpseg.batch.job import Job
 from dpseg.batch.work import Outcome, Progress, Task, Worker, load_model
 from dpseg.imaging.folder import PhotoFolder, no_photo
 from dpseg.segmenter import Segmenter
+from dpseg.vocabulary import NameWarning
 
 #: In the folder of results: what could not be done.
 ERRORS_FILE = "errors.jsonl"
@@ -238,6 +240,7 @@ _worker: Worker | None = None
 def _start(make_worker: Callable[[], Worker]) -> None:
     """Make this process's worker; it lives as long as the process."""
     global _worker
+    warnings.simplefilter("ignore", NameWarning)  # the first process has told
     _worker = make_worker()
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import warnings
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -37,3 +38,18 @@ def given_vocabulary(classes: str, vocabulary: str) -> str | Vocabulary:
 def complain(error: object) -> None:
     """Say on one line of standard error what is wrong."""
     typer.echo("dpseg: " + " ".join(str(error).split()), err=True)
+
+
+def tell_warnings() -> None:
+    """Let warnings of ours be said like complaints, and each only once."""
+    usual = warnings.showwarning
+    told: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *args: Any, **kwargs: Any) -> None:
+        if not category.__module__.startswith("dpseg."):
+            usual(message, category, *args, **kwargs)
+        elif str(message) not in told:
+            told.add(str(message))
+            complain(message)
+
+    warnings.showwarning = show

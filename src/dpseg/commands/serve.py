@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated
 
 import typer
@@ -29,7 +30,9 @@ def serve(
     """Serve the web page and the REST interface; on this machine alone unless told otherwise."""
     from dpseg.serve import ServeSettings
     from dpseg.serve import serve as run
+    from dpseg.vocabulary import NameWarning
 
+    warnings.simplefilter("ignore", NameWarning)  # what is asked is the client's affair
     settings = ServeSettings(
         host=host,
         port=port,

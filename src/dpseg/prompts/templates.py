@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 
 from dpseg.errors import PromptError, require_extra
@@ -32,12 +33,14 @@ def fill(template: str, words: str) -> str:
 
     Args:
         template: a sentence with one `{}`.
-        words: a class name or a synonym; underscores become spaces, braces stay as they are.
+        words: a class name or a synonym; underscores become spaces, letters of full
+            width usual ones, braces stay as they are.
 
     Returns:
         The sentence.
     """
-    return template.replace(GAP, " ".join(words.replace("_", " ").split()))
+    plain = unicodedata.normalize("NFKC", words)  # letters of full width are no others
+    return template.replace(GAP, " ".join(plain.replace("_", " ").split()))
 
 
 def check_templates(templates: Sequence[str]) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """Vocabularies: what is accepted, what is refused, what is built in."""
 
 import json
+import warnings
 
 import pytest
 
 from dpseg.errors import VocabularyError
-from dpseg.vocabulary import ClassEntry, Vocabulary, builtin_names, fold
+from dpseg.vocabulary import ClassEntry, NameWarning, Vocabulary, builtin_names, fold
 
 
 def test_names_synonyms_and_commas():
@@ -14,10 +15,6 @@ def test_names_synonyms_and_commas():
     assert vocabulary[0].synonyms == ("automobile",)
     assert vocabulary.find("AUTOMOBILE") == 0
     assert vocabulary.find("truck") is None
-
-
-def test_a_name_outranks_a_synonym():
-    assert Vocabulary.of(["bus|coach", "coach"]).find("coach") == 1
 
 
 def test_entries_and_vocabularies_pass_through():
@@ -36,11 +33,34 @@ def test_entries_and_vocabularies_pass_through():
         (" , ,", "no class names"),
         (["cat", ""], "class name is empty"),
         (["|cat"], "class name is empty"),
+        (["_"], "class name is '_'"),
         (["cat", "dog", " CAT"], "'CAT' is given twice"),
         (["red_panda", "red panda"], "given twice"),
+        (["traffic light", "traffic-light"], "given twice"),
+        (["traffic light", "traffic\u2013light"], "given twice"),
+        (["caf\u00e9", "cafe\u0301"], "given twice"),
+        (["cat", "\uff23\uff41\uff54"], "given twice"),
+        (["cat", "c\u200bat\ufeff"], "given twice"),
+        (["bird's nest", "bird\u2019s nest"], "given twice"),
+        (["\u2764", "\u2764\ufe0f"], "given twice"),
+        (["cat|kitty", "kitty"], "'kitty' is in two classes, 'cat' and 'kitty'"),
+        (["car|automobile", "truck|Automobile"], "in two classes, 'car' and 'truck'"),
+        ([ClassEntry("a", ("x-ray",)), ClassEntry("b", ("x ray",))], "in two classes, 'a' and 'b'"),
+        ("cat . dog .", "looks like several names; separate names by commas"),
+        ("cat. dog.", "looks like several names"),
+        ("cat; dog", "looks like several names"),
+        (["-"], "class name is '-'"),
+        (["\u200b"], "class name is empty"),
+        (None, "classes are given as NoneType"),
+        (7, "classes are given as int"),
+        (b"cat", "classes are given as bytes"),
+        ({"cat", "dog"}, "classes are given as set"),
+        ({0: "cat"}, "classes are given as dict"),
+        (["cat", None], "a class is given as None"),
         (["x" * 10_000], "10000 characters"),
         (["cat\x00dog"], "control characters"),
-        (["cat\ndog"], "control characters"),
+        (["cat\ndog"], "looks like several names"),
+        (["cat\x1fdog"], "control characters"),
         (["\ud800"], "control characters"),
         ([3], "a class is given as 3"),
         ([ClassEntry("cat", (7,))], "synonym of 'cat' is 7"),
@@ -51,6 +71,30 @@ def test_refused(classes, message):
         Vocabulary.of(classes)
 
 
+@pytest.mark.filterwarnings("ignore::dpseg.vocabulary.NameWarning")
+def test_names_are_cleaned_of_what_nobody_sees():
+    assert Vocabulary.of(["cafe\u0301", "cat\u200b", "\ufeffdog", "red\u00a0 panda"]).names == [
+        "caf\u00e9", "cat", "dog", "red panda",
+    ]  # fmt: skip
+    astronaut = "\U0001f469\u200d\U0001f680"  # one picture by a joiner, which stays
+    assert Vocabulary.of([astronaut]).names == [astronaut]
+    assert Vocabulary.of("\uff43\uff41\uff54\uff5ckitty\uff0cdog\u3001sky").names == [
+        "\uff43\uff41\uff54", "dog", "sky",
+    ]  # fmt: skip
+    assert Vocabulary.of("St. Bernard, Mr. Bean").names == ["St. Bernard", "Mr. Bean"]
+    assert Vocabulary.of(name for name in ("cat", "dog")).names == ["cat", "dog"]
+
+
+@pytest.mark.parametrize("name", ["\u732b", "\u043a\u043e\u0448\u043a\u0430", "\U0001f408"])
+def test_names_that_text_towers_for_english_cannot_know_are_warned_of(name):
+    with pytest.warns(NameWarning, match=f"{name}: the text towers of most models read English"):
+        Vocabulary.of([name, "dog"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        Vocabulary.of([f"{name}|cat", "caf\u00e9", "\uff44\uff4f\uff47", "7 up", "No. 5"])
+
+
+@pytest.mark.filterwarnings("ignore::dpseg.vocabulary.NameWarning")
 def test_path_characters_and_other_scripts_are_names_like_any():
     assert Vocabulary.of(["../etc/passwd", "猫", "T-shirt"]).names == [
         "../etc/passwd",
@@ -142,5 +186,9 @@ def test_voc_with_background_rolls_up_to_21_classes():
     assert (index[20:] == 20).all()
 
 
-def test_fold():
-    assert fold(" Red_ Panda") == "red panda"
+@pytest.mark.parametrize(
+    "word",
+    [" Red_ Panda", "red-panda", "RED\u2011PANDA", "\uff32ed\u3000panda", "red pa\u200dn\u00adda"],
+)
+def test_fold(word):
+    assert fold(word) == fold(fold(word)) == "red panda"

@@ -6,7 +6,8 @@ A `Vocabulary` is checked once, here; everything behind it (prompts, results) tr
 from __future__ import annotations
 
 import json
-import unicodedata
+import re
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,18 @@ import numpy as np
 import numpy.typing as npt
 
 from dpseg.errors import VocabularyError
+from dpseg.vocabulary.class_files import names_in, read_text
+from dpseg.vocabulary.words import NameWarning, clean, fold, is_latin, refuse_list
 
-BUILTIN_FOLDER = Path(__file__).parent / "vocabularies"
+__all__ = [
+    "BUILTIN_FOLDER", "HYPERNYMS_FILE", "SYNONYM_MARK", "ClassEntry", "NameWarning", "Vocabulary",
+    "builtin_names", "fold",
+]  # fmt: skip
+
+BUILTIN_FOLDER = Path(__file__).parents[1] / "vocabularies"
 HYPERNYMS_FILE = BUILTIN_FOLDER / "kinds.tsv"  # words that are kinds of common ones, from WordNet
-MAX_CHARACTERS = 200
 SYNONYM_MARK = "|"
+_COMMAS = re.compile("[,\uff0c\u3001\u060c]")  # also of full width, ideographic, and Arabic
 FILE_KEYS = frozenset({"name", "synonyms", "description", "parent"})
 
 
@@ -47,7 +55,11 @@ class ClassEntry:
 
 
 class Vocabulary(Sequence[ClassEntry]):
-    """An ordered, non-empty list of classes with different names."""
+    """An ordered, non-empty list of classes with different names.
+
+    `of` and `load` take what users give, and refuse a word in two classes. Made of entries, as
+    prompts are put together, only names must differ: an astronaut and a chef may both be persons.
+    """
 
     def __init__(self, entries: Iterable[ClassEntry]) -> None:
         self._entries = tuple(_checked(entry) for entry in entries)
@@ -63,6 +75,8 @@ class Vocabulary(Sequence[ClassEntry]):
     def of(cls, classes: Sequence[str | ClassEntry] | str | Vocabulary) -> Vocabulary:
         """Make a vocabulary of whatever a caller has.
 
+        Warns `NameWarning` of names that text towers for English cannot know.
+
         Args:
             classes: names (`"car|automobile"` gives synonyms) or entries; one string is split
                 at its commas.
@@ -71,13 +85,18 @@ class Vocabulary(Sequence[ClassEntry]):
             The vocabulary; the same object if it already was one.
 
         Raises:
-            VocabularyError: nothing is named, a name is given twice, or a name is not usable.
+            VocabularyError: nothing is named, a word is in two classes, or a name is not usable.
         """
         if isinstance(classes, Vocabulary):
-            return classes
+            return _checked_words(classes)
         if isinstance(classes, str):
-            classes = [part for part in classes.split(",") if part.strip()]
-        return cls(_entry_of(item) for item in classes)
+            classes = [part for part in _COMMAS.split(classes) if part.strip()]
+        elif isinstance(classes, (bytes, Mapping, set, frozenset)) or not _is_iterable(classes):
+            raise VocabularyError(
+                f"classes are given as {type(classes).__name__}; give names with commas between "
+                "them, or a list"
+            )
+        return _checked_words(cls(_entry_of(item) for item in classes))
 
     @classmethod
     def load(cls, name_or_path: str | Path) -> Vocabulary:
@@ -86,30 +105,29 @@ class Vocabulary(Sequence[ClassEntry]):
         Args:
             name_or_path: a name of `builtin_names()`, a `.json` file (a list of names or of
                 objects with `name`, `synonyms`, `description`, `parent`) or a `.txt` file (one
-                class a line, synonyms behind `|`).
+                class a line, synonyms behind `|`; see `class_files`).
 
         Returns:
             The vocabulary.
 
         Raises:
-            VocabularyError: there is no such vocabulary, or the file is not as described.
+            VocabularyError: there is no such vocabulary, the file is not as described, or a word
+                is in two classes.
         """
         if str(name_or_path) in builtin_names():
             text = (BUILTIN_FOLDER / f"{name_or_path}.json").read_text(encoding="utf-8")
             return cls(_entries_of_json(text, str(name_or_path)))
         path = Path(name_or_path)
-        if path.suffix not in (".json", ".txt"):
+        ending = path.suffix.lower()
+        if ending not in (".json", ".txt"):
             raise VocabularyError(
                 f"no vocabulary {str(name_or_path)!r}; built in are {', '.join(builtin_names())}; "
                 "or give a .json or .txt file"
             )
-        try:
-            text = path.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise VocabularyError(f"cannot read vocabulary file {path}: {error}") from error
-        if path.suffix == ".json":
-            return cls(_entries_of_json(text, str(path)))
-        return cls.of([line for line in text.splitlines() if line.strip()])
+        text = read_text(path)
+        if ending == ".json":
+            return _checked_words(cls(_entries_of_json(text, str(path))))
+        return _checked_words(cls(_entries_of_text(text, str(path))))
 
     @property
     def names(self) -> list[str]:
@@ -188,16 +206,38 @@ def builtin_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in BUILTIN_FOLDER.glob("*.json")))
 
 
-def fold(word: str) -> str:
-    """Bring a word to the form in which two spellings of it are the same.
+def _is_iterable(value: object) -> bool:
+    return isinstance(value, Iterable)
 
-    Args:
-        word: any case, with spaces or underscores.
 
-    Returns:
-        The word folded to lower case, its gaps to single spaces.
-    """
-    return " ".join(word.replace("_", " ").split()).casefold()
+def _checked_words(vocabulary: Vocabulary) -> Vocabulary:
+    """Refuse a word in two classes; warn of words that few models know."""
+    owner: dict[str, ClassEntry] = {}
+    for entry in vocabulary:
+        for word in entry.words:
+            other = owner.setdefault(fold(word), entry)
+            if other is not entry:
+                raise VocabularyError(
+                    f"the word {word!r} is in two classes, {other.name!r} and {entry.name!r}; "
+                    "a pixel can be one of them only"
+                )
+    unread = [entry.name for entry in vocabulary if not any(map(is_latin, entry.words))]
+    if unread:
+        warnings.warn(
+            f"{', '.join(unread[:5])}: the text towers of most models read English; if these are "
+            "not found, give English words, or add them as synonyms, or example pictures.",
+            NameWarning,
+            stacklevel=3,
+        )
+    return vocabulary
+
+
+def _entries_of_text(text: str, source: str) -> Iterator[ClassEntry]:
+    for line, name in names_in(text, source):
+        try:
+            yield _checked(_entry_of(name))
+        except VocabularyError as error:
+            raise VocabularyError(f"{source}, line {line}: {error}") from error
 
 
 def _entry_of(item: object) -> ClassEntry:
@@ -205,7 +245,8 @@ def _entry_of(item: object) -> ClassEntry:
         return item
     if not isinstance(item, str):
         raise VocabularyError(f"a class is given as {item!r}; give a string or a ClassEntry")
-    name, *synonyms = item.split(SYNONYM_MARK)
+    refuse_list(item)
+    name, *synonyms = item.replace("\uff5c", SYNONYM_MARK).split(SYNONYM_MARK)  # of full width
     return ClassEntry(name, tuple(word for word in synonyms if word.strip()))
 
 
@@ -232,33 +273,17 @@ def _entry_of_object(item: dict[str, Any], source: str) -> ClassEntry:
 
 
 def _checked(entry: ClassEntry) -> ClassEntry:
-    name = _clean(entry.name, "class name")
+    name = clean(entry.name, "class name")
     synonyms = {fold(name): name}
     for synonym in entry.synonyms:
-        word = _clean(synonym, f"synonym of {name!r}")
+        word = clean(synonym, f"synonym of {name!r}")
         synonyms.setdefault(fold(word), word)
     return ClassEntry(
         name=name,
         synonyms=tuple(synonyms.values())[1:],
-        description=entry.description and _clean(entry.description, f"description of {name!r}"),
-        parent=entry.parent and _clean(entry.parent, f"parent of {name!r}"),
+        description=entry.description and clean(entry.description, f"description of {name!r}"),
+        parent=entry.parent and clean(entry.parent, f"parent of {name!r}"),
     )
-
-
-def _clean(text: object, what: str) -> str:
-    if not isinstance(text, str):
-        raise VocabularyError(f"{what} is {text!r}; a string is needed")
-    stripped = text.strip()
-    if not stripped:
-        raise VocabularyError(f"{what} is empty")
-    if len(stripped) > MAX_CHARACTERS:
-        raise VocabularyError(
-            f"{what} has {len(stripped)} characters ({stripped[:20]!r}…); "
-            f"at most {MAX_CHARACTERS} are allowed"
-        )
-    if any(unicodedata.category(character) in ("Cc", "Cs") for character in stripped):
-        raise VocabularyError(f"{what} {stripped!r} has control characters")
-    return " ".join(stripped.split())
 
 
 def _top(entry: ClassEntry, by_name: Mapping[str, ClassEntry]) -> str:
