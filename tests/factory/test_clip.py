@@ -18,6 +18,7 @@ from dpseg.factory.clip_names import named_clip_config
 from dpseg.factory.config import PRESETS
 from dpseg.factory.importers.published import import_checkpoint
 from dpseg.factory.load import load_engine
+from dpseg.inference.distractors import distractor_names
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.templates import check_templates, imagenet_templates
 from dpseg.prompts.text import encode_classes
@@ -97,7 +98,7 @@ def test_untrained_model_takes_the_highest_mean_cosine(folder, photo, single_pre
     prompts = PromptArrays(text, none, levels, tokens, mask, tokens[:, :1], np.zeros(3, bool))
     features = engine.encode_image(photo)
     positions = features.image_embedding / np.linalg.norm(features.image_embedding, axis=0)
-    expected = np.einsum("dhw,kmd->khw", positions, text) / 3
+    expected = np.einsum("dhw,kmd->khw", positions, text) / text.shape[1]
     logits = engine.score(features, prompts)
     assert logits.shape == (3, 2, 3)
     np.testing.assert_array_equal(logits.argmax(0), expected.argmax(0))
@@ -280,6 +281,35 @@ def test_what_is_read_without_training_goes_through_the_segmenter(
     changed = ClipModel(other)
     changed.load_state_dict(model.state_dict())
     assert changed.encoder_key() != model.encoder_key()
+
+
+@pytest.mark.parametrize("network", ["dpseg", "err-seg", "sed"])
+def test_a_first_call_encodes_few_sentences(
+    network, clip_config, err_seg_config, sed_config, photo, tmp_path, monkeypatch
+):
+    """Each name once, also the distractors; as often as there are templates where they count."""
+    configs = {"dpseg": clip_config, "err-seg": err_seg_config, "sed": sed_config}
+    templates = 80 if network == "sed" else len(configs[network].templates)
+    config = configs[network].model_copy(
+        update={"templates": tuple(f"a {n} of {{}}" for n in range(templates))}
+    )
+    save_clip(ClipModel(config), tmp_path / "model.safetensors")
+    engine, _ = load_engine(tmp_path)
+    encoded = []
+    encode = engine.encode_text
+    monkeypatch.setattr(engine, "encode_text", lambda texts: encoded.extend(texts) or encode(texts))
+    cache = PromptCache(tmp_path / "cache")
+    names = ["cat", "dahlia", "zebra", "lawn", "saxophone"]
+    result = Segmenter(engine, cache=cache)(photo, names)
+    once = len({*names, *distractor_names()})
+    assert once <= 200
+    if network == "sed":
+        assert len(encoded) <= once + templates * (5 + len(result.settings["distractors"]))
+    else:
+        assert len(encoded) == len(set(encoded)) == once
+    encoded.clear()
+    Segmenter(engine, cache=cache)(photo, names)
+    assert not encoded
 
 
 def test_named_preset_runs_through_the_segmenter(clip_config, photo, tmp_path, monkeypatch):

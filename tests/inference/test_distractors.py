@@ -7,6 +7,7 @@ from dpseg.inference.distractors import (
     UnlabelledRules,
     distractor_names,
     leave_unlabelled,
+    near_pairs,
     pick_distractors,
     unrelated_distractors,
 )
@@ -63,18 +64,20 @@ def test_only_distractors_that_win_somewhere_join() -> None:
     image[0, :, :5] = 1  # the given class
     image[2, :6, 5:] = 2  # distractor 0
     image[3, 6:, 5:] = 2  # distractor 1
-    picked = pick_distractors(image, AXES[:2], AXES[2:], UnlabelledRules())
+    picked = pick_distractors(image, AXES[:2], AXES[2:], 0.75)
     assert picked == [0, 1]
-    assert pick_distractors(image, AXES[:2], AXES[2:], UnlabelledRules(limit=1)) == [0]
-    assert pick_distractors(image, AXES[:2], AXES[2:], UnlabelledRules(least_share=0.25)) == [0]
+    assert pick_distractors(image, AXES[:2], AXES[2:], 0.75, UnlabelledRules(limit=1)) == [0]
+    assert pick_distractors(image, AXES[:2], AXES[2:], 0.75, UnlabelledRules(least_share=0.25)) == [
+        0
+    ]
 
 
 def test_distractors_near_a_given_name_are_left_out() -> None:
     image = np.zeros((6, 4, 4), np.float32)
     image[2] = 1
     near = np.array([[0.9, 0, np.sqrt(1 - 0.81), 0, 0, 0]], np.float32)
-    assert pick_distractors(image, AXES[:2], near) == []
-    assert pick_distractors(image, AXES[:2], AXES[2:3]) == [0]
+    assert pick_distractors(image, AXES[:2], near, 0.75) == []
+    assert pick_distractors(image, AXES[:2], AXES[2:3], 0.75) == [0]
 
 
 def test_pixels_stay_unlabelled_below_the_threshold_or_a_clear_distractor() -> None:
@@ -101,3 +104,15 @@ def test_longer_lists_need_surer_names(names: int, odds: float) -> None:
 def test_needed_score_stays_a_score() -> None:
     assert UnlabelledRules().needed_score(0.0, 80) == 0
     assert UnlabelledRules().needed_score(1.0, 80) == 1
+
+
+def test_near_is_where_so_few_pairs_lie():
+    """In a space where all names lie close together, the bar is higher."""
+    vectors = np.random.default_rng(0).normal(size=(200, 8))
+    for shift in (0, 3):
+        unit = vectors + shift
+        unit /= np.linalg.norm(unit, axis=1, keepdims=True)
+        found = near_pairs(unit.astype(np.float32))
+        pairs = [a @ b for i, a in enumerate(unit) for b in unit[:i]]
+        assert sum(one > found for one in pairs) / len(pairs) == pytest.approx(4e-4, abs=6e-5)
+        assert (found > 0.98) == (shift == 3)

@@ -117,6 +117,9 @@ class ModelInfo:
         score_threshold: calibrated sigmoid score in [0, 1] below which a pixel is unlabelled, if a
             few names are given; see `UnlabelledRules.needed_score`.
         synonyms: whether a class's synonyms are averaged with its name.
+        token_wise: whether token-wise prompts take part; else no text is encoded for them.
+        near: a distractor whose text lies at least this near to a given name, as cosine, is left
+            out; None finds it from how near the distractors lie to each other.
     """
 
     name: str
@@ -127,6 +130,8 @@ class ModelInfo:
     templates: tuple[str, ...]
     score_threshold: float
     synonyms: bool = True
+    token_wise: bool = True
+    near: float | None = 0.75
 
 
 class Engine(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,7 +18,7 @@ from dpseg.factory.config import ClipConfig, model_info
 from dpseg.model.dpseg import DPSeg, ForwardOptions
 from dpseg.model.err_seg import ErrSeg
 from dpseg.model.sed import SED
-from dpseg.prompts.templates import imagenet_templates
+from dpseg.prompts.templates import PLAIN_TEMPLATE, imagenet_templates
 
 #: What the decoder makes of so many classes stays in a processor's cache, and its memory small.
 CLASS_CHUNK = 16
@@ -75,21 +76,28 @@ class ClipModel(nn.Module):
             self.config = self.config.model_copy(update={"own_prompt_tower": True})
 
 
-def clip_engine(model: ClipModel, *, switches: ForwardOptions | None = None) -> TorchEngine:
+def clip_engine(
+    model: ClipModel, *, switches: ForwardOptions | None = None, brief: bool = False
+) -> TorchEngine:
     """Run a model on torch.
 
     Args:
         model: the model; it is frozen.
         switches: what takes part in scoring; None for all that is trained.
+        brief: put each name into one template, not M, where no decoder was trained on M.
     """
-    encoder = model.encoder
+    encoder, switches = model.encoder, switches or model.switches()
     info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
+    token_wise = isinstance(model.network, DPSeg) and switches.decoder
+    info = replace(info, near=None, token_wise=token_wise or not brief)
+    if brief and isinstance(model.network, DPSeg) and not switches.decoder:
+        info = replace(info, templates=(PLAIN_TEMPLATE,))
     return TorchEngine(
         model,
         encoder=encoder,
         network=model.network,
         info=info,
-        switches=switches or model.switches(),
+        switches=switches,
     )
 
 

@@ -115,12 +115,12 @@ def _named_clip(name: str, device_name: str) -> Engine:
         from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
 
         model, _ = import_checkpoint(read_checkpoint(Path(file)), config=config.without_weights())
-        return clip_engine(model.to(device))
+        return clip_engine(model.to(device), brief=True)
     if isinstance(config, ClipConfig) and config.network == "err-seg":
         from dpseg.factory.importers.fetch import published_model
 
-        return clip_engine(load_clip(published_model(config) / CLIP_FILE).to(device))
-    return clip_engine(ClipModel(named_clip_config(name)).to(device))
+        return clip_engine(load_clip(published_model(config) / CLIP_FILE).to(device), brief=True)
+    return clip_engine(ClipModel(named_clip_config(name)).to(device), brief=True)
 
 
 def _read(model_path: Path, device_name: str) -> Engine:
@@ -136,7 +136,7 @@ def _read(model_path: Path, device_name: str) -> Engine:
     if clip:
         from dpseg.factory.clip import clip_engine, load_clip
 
-        return clip_engine(load_clip(model_path).to(device))
+        return clip_engine(load_clip(model_path).to(device), brief=True)
     from dpseg.factory.lite import lite_engine, load_lite
 
     return lite_engine(load_lite(model_path).to(device))

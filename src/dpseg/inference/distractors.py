@@ -23,8 +23,12 @@ from dpseg.inference.hypernyms import hypernyms_of, stem
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import l2_normalize
-from dpseg.prompts.text import encode_classes
+from dpseg.prompts.templates import PLAIN_TEMPLATE
+from dpseg.prompts.text import encode_texts
 from dpseg.vocabulary import ClassEntry, Vocabulary, fold
+
+FEW_TEMPLATES = 4  # with more, distractors are looked for by one alone
+NEAR_SHARE = 4e-4  # of the pairs of distractors, those that mean nearly the same
 
 #: Common things and stuff, under words that mean any of them: a given name that is one of these
 #: words takes its whole group out of the competition.
@@ -86,7 +90,7 @@ class UnlabelledRules:
 
     Attributes:
         near: a distractor whose text lies at least this near to a given name, as cosine, is left
-            out.
+            out; None for the model's own.
         limit: at most this many distractors join the decoder.
         least_share: a distractor joins if it wins this share of the positions of the plain cost
             volume.
@@ -95,7 +99,7 @@ class UnlabelledRules:
             list of names.
     """
 
-    near: float = 0.75
+    near: float | None = None
     limit: int = 6
     least_share: float = 0.01
     margin: float = 0.15
@@ -167,6 +171,7 @@ def pick_distractors(
     image_embedding: FloatArray,
     given: FloatArray,
     distractors: FloatArray,
+    near: float,
     rules: UnlabelledRules = DEFAULT_UNLABELLED,
 ) -> list[int]:
     """Find the distractors that win somewhere on the plain cost volume.
@@ -175,12 +180,13 @@ def pick_distractors(
         image_embedding: of the global view, D h w.
         given: text embedding of each given class, unit vectors, K D.
         distractors: text embedding of each distractor, unit vectors, N D.
-        rules: says how near to a given class a distractor may be, and how many join.
+        near: a distractor at least this near to a given class, as cosine, is left out.
+        rules: says how many join.
 
     Returns:
         Indices of distractors, the one that wins most positions first.
     """
-    far = np.flatnonzero((distractors @ given.T).max(axis=1) < rules.near)
+    far = np.flatnonzero((distractors @ given.T).max(axis=1) < near)
     positions = l2_normalize(image_embedding.reshape(len(image_embedding), -1).T)  # (h w) D
     winner = (positions @ np.concatenate([given, distractors[far]]).T).argmax(axis=1)
     wins = np.bincount(winner, minlength=len(given) + len(far))[len(given) :]
@@ -229,8 +235,14 @@ class Distractors:
         if not names:
             return []
         vectors = np.stack([self._vectors[name] for name in names])
-        picked = pick_distractors(image_embedding, text_embedding, vectors, self._rules)
+        picked = pick_distractors(image_embedding, text_embedding, vectors, self._near, self._rules)
         return [names[index] for index in picked]
+
+    @cached_property
+    def _near(self) -> float:
+        """Take what is given, or what so few pairs of distractors exceed as in `dpseg-lite`."""
+        given = self._rules.near if self._rules.near is not None else self._runtime.info.near
+        return near_pairs(np.stack(list(self._vectors.values()))) if given is None else given
 
     @cached_property
     def _vectors(self) -> dict[str, FloatArray]:
@@ -239,14 +251,34 @@ class Distractors:
         for entry in map(ClassEntry, distractor_names()):
             row = self._bank.find(entry) if self._bank else None
             if self._bank is None or row is None:
-                missing.append(entry)
+                missing.append(entry.name)
             else:
                 vectors[entry.name] = self._bank.text_embedding[row]
-        if missing:
-            text_embedding, _, _ = encode_classes(self._runtime, Vocabulary(missing), self._cache)
-            made = l2_normalize(text_embedding.mean(axis=1))
-            vectors.update((entry.name, row) for entry, row in zip(missing, made, strict=True))
+        templates = self._runtime.info.templates
+        texts = encode_texts(
+            self._runtime,
+            missing,
+            self._cache,
+            templates=templates if len(templates) <= FEW_TEMPLATES else (PLAIN_TEMPLATE,),
+        )
+        for name, text in zip(missing, texts, strict=True):
+            vectors[name] = l2_normalize(text["class_wise"].mean(axis=0))
         return vectors
+
+
+def near_pairs(vectors: FloatArray) -> float:
+    """Find the cosine that `NEAR_SHARE` of all pairs exceed.
+
+    In CLIP's space all names lie close together, so that no one number fits every model.
+
+    Args:
+        vectors: unit vectors of names, N D.
+
+    Source: dpseg choice; the share of the distractors' pairs above 0.75 in `dpseg-lite`'s space,
+    where that number was chosen on training data.
+    """
+    upper = np.triu_indices(len(vectors), 1)
+    return float(np.quantile((vectors @ vectors.T)[upper], 1 - NEAR_SHARE))
 
 
 def leave_unlabelled(

@@ -9,6 +9,9 @@ from dpseg.errors import PromptError, require_extra
 
 GAP = "{}"
 
+#: One plain sentence, where many would take too long.
+PLAIN_TEMPLATE = "a photo of a {}."
+
 #: A few plain sentences, for small text towers that were trained on prose.
 SHORT_TEMPLATES = (
     "{}",

@@ -20,6 +20,7 @@ from dpseg.prompts.pooling import l2_normalize
 from dpseg.prompts.templates import GAP, check_templates, fill
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
+_NO_TOKENS = "no tokens"  # in the key of an entry without them
 MAX_TOKENS = 16  # L at most; the name's own tokens come first
 _Table = TypeVar("_Table", FloatArray, BoolArray)
 BATCH = 256  # sentences a call of the encoder
@@ -53,19 +54,25 @@ def encode_classes(
 
 
 def encode_texts(
-    engine: Engine, texts: Sequence[str], cache: PromptCache | None = None
+    engine: Engine,
+    texts: Sequence[str],
+    cache: PromptCache | None = None,
+    *,
+    templates: Sequence[str] = (),
 ) -> list[Arrays]:
-    """Encode words or descriptions, each in every template and alone.
+    """Encode words or descriptions, each in every template and, for its tokens, alone.
 
     Args:
         engine: whose text encoder and templates to use.
         texts: N different texts.
         cache: where to look first, and where to leave what was encoded.
+        templates: M others than the model's.
 
     Returns:
-        For each text `class_wise` (unit vectors, M D) and `token_wise` (its own tokens, l D).
+        For each text `class_wise` (unit vectors, M D) and `token_wise` (its own tokens, l D; none
+        where token-wise prompts do not take part).
     """
-    templates = check_templates(engine.info.templates)
+    templates = check_templates(templates or engine.info.templates)
     found: list[Arrays | None] = [None] * len(texts)
     keys = [_key(engine, text, templates) for text in texts]
     if cache is not None:
@@ -84,12 +91,14 @@ def _texts_of(entry: ClassEntry) -> tuple[str, ...]:
 
 
 def _key(engine: Engine, text: str, templates: Sequence[str]) -> CacheKey:
-    return CacheKey(engine.info.encoder_key, hash_text(text), "\n".join(templates))
+    whole = templates if engine.info.token_wise else (*templates, _NO_TOKENS)
+    return CacheKey(engine.info.encoder_key, hash_text(text), "\n".join(whole))
 
 
 def _encode(engine: Engine, texts: Sequence[str], templates: Sequence[str]) -> list[Arrays]:
     """Encode each text in every template and alone, each different sentence once."""
-    wanted = [fill(template, text) for text in texts for template in (*templates, GAP)]
+    alone = (GAP,) if engine.info.token_wise else ()
+    wanted = [fill(template, text) for text in texts for template in (*templates, *alone)]
     position = {sentence: index for index, sentence in enumerate(dict.fromkeys(wanted))}
     sentences = list(position)
     vectors: list[FloatArray] = []
@@ -107,9 +116,10 @@ def _encode(engine: Engine, texts: Sequence[str], templates: Sequence[str]) -> l
     entries: list[Arrays] = []
     for text in texts:
         rows = [vectors[position[fill(template, text)]] for template in templates]
-        entries.append(
-            {"class_wise": np.stack(rows), "token_wise": tokens[position[fill(GAP, text)]]}
+        own = (
+            tokens[position[fill(GAP, text)]] if alone else np.zeros((0, rows[0].size), np.float32)
         )
+        entries.append({"class_wise": np.stack(rows), "token_wise": own})
     return entries
 
 
