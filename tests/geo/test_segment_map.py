@@ -184,6 +184,7 @@ def test_a_map_placed_by_points_is_one_placed_by_their_transform(
     tolerance = 1e-3 if polygons == "gpkg" else 1e-7
     assert shapely.equals_exact(shapes["by_points"], shapes["by_transform"], tolerance).all()
     assert found["by_points"]["crs"] == found["by_transform"]["crs"] == "EPSG:32633"
+    assert found["by_points"]["transform"] is None
     areas = [found[name]["classes"][0]["square_metres"] for name in found]
     assert areas[0] == pytest.approx(areas[1], rel=1e-6)
     with rasterio.open(tmp_path / "by_points" / "labels.tif") as labels:

@@ -137,7 +137,7 @@ def painted_mask(mode: str, colours: np.ndarray, alpha: np.ndarray) -> Image.Ima
     """Put a mask in the alpha of a picture of colours that say nothing of it."""
     rgba = Image.fromarray(np.concatenate([colours, alpha[..., None]], axis=2))
     if mode == "P":  # one entry of the palette is clear, as GIF has it
-        indices = Image.fromarray((alpha > 127).astype(np.uint8) + 5, "P")
+        indices = Image.fromarray((alpha > 200).astype(np.uint8) + 5, "P")
         indices.putpalette(np.repeat(np.arange(256, dtype=np.uint8) // 2, 3).tobytes())
         indices.info["transparency"] = 5
         return indices
@@ -149,7 +149,7 @@ def painted_mask(mode: str, colours: np.ndarray, alpha: np.ndarray) -> Image.Ima
 def test_a_mask_with_alpha_means_its_alpha(mode, shade, tmp_path):
     colours = np.full((96, 96, 3), shade, np.uint8)
     colours[:60] = 255 - shade  # says something else than the alpha
-    picture = painted_mask(mode, colours, np.where(MASK, 200, 30).astype(np.uint8))
+    picture = painted_mask(mode, colours, np.where(MASK, 250, 140).astype(np.uint8))
     picture.save(tmp_path / "mask.png")
     for mask in (picture, tmp_path / "mask.png", (tmp_path / "mask.png").read_bytes()):
         np.testing.assert_array_equal(load_mask(mask), MASK.astype(np.float32))

@@ -245,7 +245,7 @@ def _record(
         "width": source.width,
         "height": source.height,
         "crs": crs.to_string() if crs else None,
-        "transform": list(source.transform)[:6],
+        "transform": None if source.transform.is_identity else list(source.transform)[:6],
         "unlabelled_area": round(1 - sum(counts.areas.values()), 6),
         "classes": entries,
         "settings": {

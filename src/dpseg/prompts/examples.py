@@ -19,6 +19,9 @@ from dpseg.prompts.regions import check_frame
 #: A photo, or a photo and its mask.
 PictureLike: TypeAlias = "PhotoLike | tuple[PhotoLike, PhotoLike | npt.NDArray[Any] | None]"
 
+#: Alpha that varies by less says nothing; lossy formats do that to it.
+_LEAST_ALPHA_RANGE = 16
+
 #: What a mask's file name has before its ending: `one.mask.png` is the mask of `one.jpg`.
 MASK_MARK = ".mask"
 
@@ -145,7 +148,8 @@ def _strength(picture: Image.Image) -> npt.NDArray[Any]:
         return strength
     if picture.has_transparency_data:
         strength = np.asarray(picture.convert("RGBA").getchannel("A"))
-        if strength.min() < strength.max():
+        if strength.max() - strength.min() >= _LEAST_ALPHA_RANGE:
+            strength = strength - strength.min()
             return strength
     strength = np.asarray(picture.convert("RGB")).max(axis=2)
     return strength

@@ -29,7 +29,7 @@ SUFFIXES = frozenset(
 
 #: Frames a second of a file that does not tell.
 _USUAL_RATE = Fraction(25)
-#: Seconds by which a frame may come late behind a damaged one; a longer step back is a new clock.
+#: Seconds by which a frame may come late behind a damaged one; else a step back is a new clock.
 _LATEST = 1
 #: In which written frames tell their time; the usual clock of video files, a 90,000th of a second.
 _CLOCK = Fraction(1, 90_000)
@@ -63,12 +63,13 @@ class VideoIn:
     """
 
     def __init__(self, video: Any, path: Path) -> None:
-        stream = video.streams.video[0]
+        stream = self._stream = video.streams.best("video")  # a cover is none
         seconds = (video.duration or 0) / 1_000_000  # FFmpeg counts a file's length in microseconds
         self.rate: Fraction = stream.average_rate or _USUAL_RATE
         self.expected: int = stream.frames or round(seconds * self.rate)
         self.bad_frames = 0
         self._lost = 0  # packets without a frame: still in the decoder, or dropped there
+        stream.thread_type = "AUTO"
         self._video = video
         self._path = path
 
@@ -82,13 +83,14 @@ class VideoIn:
                 )
             following = Fraction(0) if last is None else last + 1 / self.rate
             time = following if frame.pts is None else frame.pts * frame.time_base + shift
-            if time < (0 if last is None else last - _LATEST):
+            behind = -time if last is None else last - time
+            if last is not None and self.bad_frames and 0 <= behind < _LATEST:
+                self._leave_out()  # it was to come before what was lost
+                continue
+            if behind > 1 / self.rate or (last is None and behind > 0):
                 shift += following - time
                 time = following
-            elif last is not None and time <= last:
-                if self.bad_frames:  # it was to come before what was lost
-                    self._leave_out()
-                    continue
+            elif last is not None and behind >= 0:
                 time = (last + following) / 2
             last = time
             pixels = frame.to_ndarray(format="rgb24")
@@ -118,11 +120,11 @@ class VideoIn:
         """Read as far as the file can be read; the last packet is empty and flushes the decoder."""
         av = require_extra("av", "video")
         try:
-            yield from self._video.demux(video=0)
+            yield from self._video.demux(self._stream)
         except av.error.FFmpegError:
             self.bad_frames += 1
             flush = av.Packet()
-            flush.stream = self._video.streams.video[0]
+            flush.stream = self._stream
             yield flush
 
     def _leave_out(self) -> None:
@@ -139,7 +141,6 @@ def open_video(path: Path) -> Iterator[VideoIn]:
         ImageError: the file is missing, or is no video.
     """
     with _opened(path) as video:
-        video.streams.video[0].thread_type = "AUTO"
         yield VideoIn(video, path)
 
 

@@ -21,11 +21,12 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _COMMENT = re.compile(r"(^|\s)#.*")
-#: `0: cat`, `0<tab>cat`, `0,cat`, `0. cat`, `0) cat`.
-_NUMBERED = re.compile(r"(\d+)(?:\s*[:,\t]\s*|[.)]\s+)(.*)")
+#: `0: cat`, `0<tab>cat`, `0,cat`, `0|cat`, `0. cat`, `0) cat`.
+_NUMBERED = re.compile(r"(\d+)(?:\s*[:,|\t]\s*|[.)]\s+)(.*)")
 #: `0 cat`: may be a name, such as "2 doors", so that numbers must count up from 0 or 1.
 _NUMBER_AND_SPACE = re.compile(r"(\d+)\s+(.*)")
-_OTHER_FORMS = re.compile(r"[\t:;={}\[\]<>\"]|^[-*+•']")
+#: Columns, code, bullets, other comments, and numbers of WordNet, as ImageNet's lists have them.
+_OTHER_FORMS = re.compile(r"[\t:;={}\[\]<>\"]|^[-*+•'/%]|^n\d{8}\b")
 
 
 def read_text(path: Path) -> str:
