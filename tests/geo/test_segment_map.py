@@ -209,6 +209,19 @@ def test_a_map_without_a_system_has_no_areas_and_no_geojson(find: Finder, tmp_pa
     assert not (tmp_path / "other").exists()
 
 
+def test_polygons_of_a_map_with_a_system_but_no_place_are_in_pixels(
+    find: Finder, tmp_path: Path
+) -> None:
+    path = write_map(tmp_path / "map.tif", colour_map(200, 200), transform=None)
+    folder = segment_map(find, path, tmp_path / "out", rules=MapRules(polygons="gpkg"))
+    meta, _, geometry, _ = pyogrio.raw.read(folder / "polygons.gpkg")
+    assert meta["crs"] is None or "undefined" in meta["crs"].lower()
+    assert shapely.total_bounds(shapely.from_wkb(geometry)).tolist() == [0, 0, 200, 200]
+    record = json.loads((folder / "result.json").read_text())
+    assert record["transform"] is None
+    assert {entry["square_metres"] for entry in record["classes"]} == {None}
+
+
 def test_a_map_with_a_camera_model_keeps_it_and_has_no_polygons(
     find: Finder, tmp_path: Path
 ) -> None:

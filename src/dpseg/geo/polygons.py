@@ -86,7 +86,7 @@ def write_polygons(
                 geometries.append(polygon.wkb)
                 indices.append(int(value))
                 pixels.append(count)
-        crs = position.crs.to_wkt() if position.crs else None
+        crs = position.crs.to_wkt() if position.crs and position.to_map else None
     target.unlink(missing_ok=True)  # the map library refuses an empty file
     driver = _DRIVERS[target.suffix]
     with warnings.catch_warnings():
