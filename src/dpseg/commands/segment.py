@@ -126,8 +126,9 @@ def segment(
     for outcome in _behind_bars(run, len(tasks)):
         trouble = outcome.error
         if trouble is None:
-            typer.echo(_as_json(outcome) if as_json else _as_line(outcome))
-            if bad := _result(outcome).get("bad_frames"):
+            result = _result(outcome)
+            typer.echo((_as_json if as_json else _as_line)(outcome, result))
+            if bad := result.get("bad_frames"):
                 trouble = f"{outcome.path}: {bad} damaged frames were left out."
         if trouble is not None:
             failures += outcome.error is not None
@@ -197,10 +198,9 @@ def _numbers(text: str, kind: Callable[[str], Number], option: str) -> list[Numb
         raise DataError(f"{option} is {text!r}; it must be numbers with commas.") from error
 
 
-def _as_line(outcome: Outcome) -> str:
+def _as_line(outcome: Outcome, result: dict[str, Any]) -> str:
     from dpseg.imaging.draw import percent
 
-    result = _result(outcome)
     areas = sorted(result["classes"], key=lambda entry: -float(entry["area"]))
     parts = [f"{entry['name']} {percent(entry['area'])}" for entry in areas if entry["pixels"]]
     if result["unlabelled_area"]:
@@ -208,8 +208,8 @@ def _as_line(outcome: Outcome) -> str:
     return f"{outcome.path} -> {outcome.folder}: {', '.join(parts)}"
 
 
-def _as_json(outcome: Outcome) -> str:
-    record = {"photo": str(outcome.path), "folder": str(outcome.folder), **_result(outcome)}
+def _as_json(outcome: Outcome, result: dict[str, Any]) -> str:
+    record = {"photo": str(outcome.path), "folder": str(outcome.folder), **result}
     return json.dumps(record)  # in ASCII, which every output can print
 
 
