@@ -7,6 +7,8 @@ tiny checkpoints in ERR-Seg's layout, for a tiny ConvNeXt.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import open_clip
 import torch
@@ -29,17 +31,34 @@ _FACTORS = {
 }
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """Of a checkpoint; by default the tiny one's."""
+
+    architecture: Mapping[str, Any] = field(default_factory=lambda: ARCHITECTURE)
+    layers: int = LAYERS
+    widths: tuple[int, ...] = WIDTHS
+    projections: tuple[int, ...] = PROJECTIONS
+    channels: Mapping[int, int] = field(default_factory=lambda: CHANNELS)
+
+
 def tiny_checkpoint(seed: int = 0) -> dict[str, Tensor]:
     """A checkpoint's `model`, random, with every key that ERR-Seg's have."""
+    return checkpoint(Sizes(), seed)
+
+
+def checkpoint(sizes: Sizes, seed: int = 0) -> dict[str, Tensor]:
+    """A checkpoint of any size."""
     torch.manual_seed(seed)
-    clip = open_clip.CLIP(**ARCHITECTURE).state_dict()
+    clip = open_clip.CLIP(**sizes.architecture).state_dict()
     down = "visual.trunk.stages.3.downsample."
     for ours, theirs in ((0, 0), (1, 2)):
         for kind in ("weight", "bias"):
             value = clip[f"{down}{ours}.{kind}"]
             clip[f"visual.modify_downsample.{theirs}.{kind}"] = value + torch.randn_like(value) / 9
     decoder = {
-        key: torch.randn(shape) / max(1, shape[0]) ** 0.5 for key, shape in decoder_shapes().items()
+        key: torch.randn(shape) / max(1, shape[0]) ** 0.5
+        for key, shape in decoder_shapes(sizes).items()
     }
     for key, factor in _FACTORS.items():
         decoder[key] = factor * decoder[key]
@@ -48,22 +67,22 @@ def tiny_checkpoint(seed: int = 0) -> dict[str, Tensor]:
     }
 
 
-def decoder_shapes() -> dict[str, tuple[int, ...]]:
-    """Names and shapes of ERR-Seg's decoder at the tiny size."""
+def decoder_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of ERR-Seg's decoder."""
     shapes: dict[str, tuple[int, ...]] = {}
 
     def layer(name: str, *shape: int, bias: int | None = None) -> None:
         shapes[f"{name}.weight"] = shape
         shapes[f"{name}.bias"] = (shape[0] if bias is None else bias,)
 
-    width = WIDTHS[0]
+    width, channels = sizes.widths[0], sizes.channels
     for i, level in enumerate((5, 4)):
         layer(f"corr_proj_convs.{i}.0", 2 * width, 1, 7, 7)
-        layer(f"img_guidance_projection_agg.{i}.0", 2 * width, CHANNELS[level], 3, 3)
+        layer(f"img_guidance_projection_agg.{i}.0", 2 * width, channels[level], 3, 3)
     layer("low_corr_fusion", width, 2 * width, 1, 1)
     layer("low_img_fusion", width, 2 * width, 1, 1)
-    layer("text_guidance_projection.0", width, D)
-    for i in range(LAYERS):
+    layer("text_guidance_projection.0", width, sizes.architecture["embed_dim"])
+    for i in range(sizes.layers):
         for block in ("spatial_fusion", "class_fusion"):
             name = f"aggregator_layers.{i}.{block}.sa"
             layer(f"{name}.norm1", width)
@@ -79,8 +98,8 @@ def decoder_shapes() -> dict[str, tuple[int, ...]]:
             layer(f"{name}.attention.norm_{part}", inside * width)
         layer(f"{name}.mlp.dwconv.dwconv", width, 1, 7, 7)
     for i, level in enumerate((4, 3, 2)):
-        inside, outside, small = WIDTHS[i], WIDTHS[i + 1], PROJECTIONS[i]
-        layer(f"img_guidance_projection_dec.{i}.0", small, CHANNELS[level], 3, 3)
+        inside, outside, small = sizes.widths[i], sizes.widths[i + 1], sizes.projections[i]
+        layer(f"img_guidance_projection_dec.{i}.0", small, channels[level], 3, 3)
         name = f"up_decoder{i + 1}"
         if i == 0:
             layer(f"{name}.up_conv", outside, inside, 1, 1)
@@ -90,7 +109,7 @@ def decoder_shapes() -> dict[str, tuple[int, ...]]:
         shapes[f"{name}.textual_fusion.3.weight"] = (outside, outside, 3, 3)
         layer(f"{name}.textual_fusion.1", outside)
         layer(f"{name}.textual_fusion.4", outside)
-    layer("head", 1, WIDTHS[-1], 1, 1)
+    layer("head", 1, sizes.widths[-1], 1, 1)
     return shapes
 
 
@@ -159,7 +178,7 @@ class Reference:
         ]
         classes = self.select(costs[0], chosen)
         logits = self.decode(*(c[classes] for c in costs), levels, words[classes])
-        out = torch.full((len(text), *logits.shape[1:]), -100.0)
+        out = logits.new_full((len(text), *logits.shape[1:]), -100.0)
         out[classes] = logits
         return out, classes
 

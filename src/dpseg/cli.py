@@ -15,6 +15,7 @@ import typer
 
 from dpseg import __version__
 from dpseg.commands import data, prompts
+from dpseg.commands.calibrate import calibrate
 from dpseg.commands.common import FAILED, complain, tell_warnings
 from dpseg.commands.convert import convert
 from dpseg.commands.evaluate import ablate, evaluate
@@ -100,5 +101,6 @@ app.command()(export)
 app.command()(evaluate)
 app.command()(ablate)
 app.command()(tune)
+app.command()(calibrate)
 app.add_typer(data.app, name="data")
 app.add_typer(prompts.app, name="prompts")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 if TYPE_CHECKING:
     from dpseg.vocabulary import Vocabulary
+
+#: Option of every command that runs a model.
+Device: TypeAlias = Annotated[
+    str, typer.Option(help="Where the model runs: auto, cpu, cuda, cuda:1, mps.")
+]
 
 #: Exit codes: nothing worked; some of many files did not.
 FAILED, PARTLY = 1, 2

@@ -7,6 +7,8 @@ the text tower.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,12 +52,19 @@ class OnnxEngine:
         self._folder = folder
         self._providers = onnx_providers(device)
         self._threads = threads
-        self._info = info_from(metadata_of(self._image), folder / IMAGE_FILE)
+        self._exported = info_from(metadata_of(self._image), folder / IMAGE_FILE)
+        self._info = self._exported
 
     @property
     def info(self) -> ModelInfo:
         """Tell what the product must know of the model."""
         return self._info
+
+    def calibrated(self, threshold: float) -> OnnxEngine:
+        """Make an engine of the same model with another `info.score_threshold`."""
+        other = copy(self)
+        other._info = replace(self._info, score_threshold=threshold)
+        return other
 
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
         """Embed N sentences in the joint space."""
@@ -127,7 +136,7 @@ class OnnxEngine:
         """Load a graph, and refuse one of another model than the image tower's."""
         session, path = self._session(name), self._folder / name
         found = info_from(metadata_of(session), path)
-        if found != self.info:
+        if found != self._exported:
             raise CheckpointError(
                 f"{path} belongs to encoder {found.encoder_key}, {IMAGE_FILE} to "
                 f"{self.info.encoder_key}; export the model again"

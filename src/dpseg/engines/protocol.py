@@ -141,6 +141,9 @@ class Engine(Protocol):
     def info(self) -> ModelInfo:
         """Tell what the product must know of the model."""
 
+    def calibrated(self, threshold: float) -> Engine:
+        """Make an engine of the same model with another `info.score_threshold`."""
+
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
         """Embed N sentences in the joint space."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -59,6 +60,12 @@ class TorchEngine:
         """
         other = copy(self)
         other.switches = self.switches.replace(**changes)
+        return other
+
+    def calibrated(self, threshold: float) -> TorchEngine:
+        """Make an engine of the same model with another `info.score_threshold`."""
+        other = copy(self)
+        other._info = replace(self._info, score_threshold=threshold)
         return other
 
     @torch.inference_mode()

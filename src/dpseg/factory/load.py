@@ -10,6 +10,7 @@ from dpseg.engines.devices import EXPORTED_ONLY, onnx_providers
 from dpseg.engines.onnx_files import IMAGE_FILE, is_exported
 from dpseg.engines.onnx_files import MODEL_FILE as MODEL_FILE
 from dpseg.errors import CheckpointError, DeviceError, require_extra
+from dpseg.factory.calibration import calibration_path, read_threshold
 from dpseg.factory.config import PRESETS, ClipConfig
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def load_engine(
     from dpseg.prompts.bank import PromptBank
 
     if _is_clip_name(str(name_or_folder)):
-        return _named_clip(str(name_or_folder), device), None
+        return _calibrated(_named_clip(str(name_or_folder), device), name_or_folder), None
     folder = _find(name_or_folder)
     model_path, bank_path = _pair(folder)
     if engine is None and is_exported(folder):
@@ -63,7 +64,17 @@ def load_engine(
             f"{bank_path} was made with encoder {bank.encoder_key}, but {model_path.name} holds "
             f"{loaded.info.encoder_key}; build the bank again"
         )
-    return loaded, bank
+    return _calibrated(loaded, name_or_folder), bank
+
+
+def _calibrated(engine: Engine, name_or_folder: str | Path) -> Engine:
+    """Give a model the threshold that `dpseg calibrate` measured with it, if it did."""
+    try:
+        path = calibration_path(name_or_folder)
+    except CheckpointError:  # nowhere to keep one
+        return engine
+    threshold = read_threshold(path, engine.info.encoder_key)
+    return engine if threshold is None else engine.calibrated(threshold)
 
 
 def _fitting_engine(device: str) -> EngineName:

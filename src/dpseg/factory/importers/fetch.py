@@ -17,13 +17,13 @@ import torch
 from rich.console import Console
 
 from dpseg.errors import CheckpointError, require_extra
+from dpseg.factory.calibration import named_model_folder
 from dpseg.factory.clip import ClipModel
 from dpseg.factory.config import ClipConfig
 from dpseg.factory.importers.fill import save_import
 from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
 from dpseg.factory.load import CLIP_FILE
 from dpseg.files import hash_file, write_text
-from dpseg.prompts.cache import CACHE_VARIABLE, default_folder
 
 #: Where the authors of a network keep its checkpoints.
 REPOSITORIES: Mapping[str, str] = {"err-seg": "lchen1019/ERR-Seg"}
@@ -65,12 +65,7 @@ def published_model(config: ClipConfig) -> Path:
             repository's files is the preset's checkpoint, or it is no longer the file that it was.
         MissingExtraError: huggingface_hub is not installed.
     """
-    prompts = default_folder()
-    if prompts is None:
-        raise CheckpointError(
-            f"there is no home folder to keep {config.name} in; set ${CACHE_VARIABLE} to a folder"
-        )
-    folder = prompts.with_name("models") / config.name
+    folder = named_model_folder(config.name)
     if (folder / CLIP_FILE).is_file():
         return folder
     hub = require_extra("huggingface_hub", "hub")
