@@ -28,16 +28,16 @@ from rich.table import Table
 
 import dpseg.engines.torch_engine
 from dpseg import Segmenter, Vocabulary
-from dpseg.arrays import ImageArray
+from dpseg.arrays import ImageArray, PromptSet
 from dpseg.engines.onnx_files import is_exported
-from dpseg.engines.protocol import Engine, PromptArrays
+from dpseg.engines.protocol import Engine
 from dpseg.evaluate.configuration import STANDARD, chosen
 from dpseg.evaluate.folder import Task, evaluate_folder
 from dpseg.export.model import export_model
 from dpseg.factory.load import EngineName, load_engine, model_files
 from dpseg.imaging.photo import load_photo
 from dpseg.prompts.cache import CACHE_VARIABLE, PromptCache
-from dpseg.prompts.ontology import PromptOntology
+from dpseg.prompts.prompt_set import build_prompts
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "photos"
 EXPORTS = (
@@ -71,7 +71,7 @@ def labels_of(engine: Engine, bank: object, photos: Sequence[ImageArray]) -> lis
     return [result.labels for result in results]
 
 
-def times_of(engine: Engine, prompts: PromptArrays, repeats: int) -> list[float]:
+def times_of(engine: Engine, prompts: PromptSet, repeats: int) -> list[float]:
     """Time the three graphs: a 512x384 picture, 20 names, 100 sentences."""
     picture = np.zeros((*SIZE_HW, 3), np.uint8)
     features = engine.encode_image(picture)
@@ -109,7 +109,7 @@ def main() -> None:
 
     photos = [load_photo(path) for path in sorted(EXAMPLES.glob("*.jpg"))]
     torch_engine, bank = load_engine(arguments.model, engine="torch")
-    prompts = PromptOntology.build(torch_engine, NAMES, bank=bank).arrays
+    prompts = build_prompts(torch_engine, NAMES, bank=bank)
     columns = ["MB", "image ms", "score ms", "text ms", "equal labels %", "largest difference"]
     table = Table("export", *columns, *(root.name for root in sets), title="dual prompts, mIoU")
 

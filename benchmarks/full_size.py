@@ -28,10 +28,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from dpseg.arrays import PromptSet
 from dpseg.encoders.protocol import FeaturePyramid
 from dpseg.factory.clip import CLASS_CHUNK, ClipModel
 from dpseg.factory.config import PRESETS, ClipConfig
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 from dpseg.model.rejection import surviving_classes
 
 NETWORKS = ("sed", "dpseg")
@@ -70,7 +71,7 @@ def make_model(network: str, *, tiny: bool) -> ClipModel:
 
 def make_prompts(
     model: ClipModel, classes: int, image_embedding: torch.Tensor, spread: float
-) -> Prompts:
+) -> PromptSet:
     """Draw prompts of K classes; some are like the picture, as some names are in a photo."""
     generator = torch.Generator().manual_seed(classes)
     templates = len(model.config.templates)
@@ -83,7 +84,7 @@ def make_prompts(
     likeness = spread * normal(1, 1) * torch.nn.functional.normalize(mean, dim=0) * dimension**0.5
 
     channels = model.encoder.level_channels
-    return Prompts(
+    return PromptSet(
         text_embedding=normal(templates, dimension) + likeness,
         visual_embedding=normal(templates, dimension) + likeness,
         visual_features={j: normal(templates, channels[j]) for j in model.config.guidance_levels},
@@ -117,9 +118,9 @@ def measure_times(classes: int, options: argparse.Namespace) -> dict[str, Any]:
     survivors = {}
 
     def decode(name: str, pyramid: FeaturePyramid, keep: int | None) -> torch.Tensor:
-        switches = ForwardOptions(keep=keep, class_chunk=options.class_chunk or None)
+        forward = ForwardOptions(top_k=keep, class_chunk=options.class_chunk or None)
         _, output = models[name].network.decode(
-            pyramid.image_embedding, pyramid.image_features, prompts, switches
+            pyramid.image_embedding, pyramid.image_features, prompts, forward
         )
         assert output is not None
         return output.auxiliary[-1]
@@ -146,11 +147,11 @@ def measure_times(classes: int, options: argparse.Namespace) -> dict[str, Any]:
 def measure_memory(network: str, classes: int, options: argparse.Namespace) -> float:
     """Tell the most memory in MB that this process held during one forward pass."""
     model = make_model(network, tiny=options.tiny)
-    switches = ForwardOptions(keep=None, class_chunk=options.class_chunk or None)
+    forward = ForwardOptions(top_k=None, class_chunk=options.class_chunk or None)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         pyramid = model.encoder.encode_image(picture(model))
         prompts = make_prompts(model, classes, pyramid.image_embedding, options.spread)
-        model.network(pyramid.image_embedding, pyramid.image_features, prompts, switches)
+        model.network(pyramid.image_embedding, pyramid.image_features, prompts, forward)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE
 
 

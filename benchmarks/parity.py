@@ -30,12 +30,13 @@ from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.factory.clip import ClipModel, clip_engine
 from dpseg.factory.importers.fill import summary
 from dpseg.factory.importers.published import import_checkpoint
 from dpseg.model.cost_volume import cost_volume
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 from dpseg.model.err_seg import ErrSeg, choose_classes, count_votes
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import ClassEntry, Vocabulary
@@ -126,10 +127,10 @@ def text_of(model: ClipModel, recipe: Mapping[str, Any]) -> npt.NDArray[np.float
     return encode_classes(clip_engine(model), Vocabulary(entries))[0]
 
 
-def text_prompts(text: torch.Tensor) -> Prompts:
+def text_prompts(text: torch.Tensor) -> PromptSet:
     """Make prompts of text alone, K M D."""
     classes = len(text)
-    return Prompts(
+    return PromptSet(
         text_embedding=text,
         visual_embedding=torch.zeros_like(text),
         visual_features={},
@@ -150,7 +151,7 @@ def sed_arrays(model: ClipModel, recipe: Mapping[str, Any], image: torch.Tensor)
         pyramid.image_embedding,
         pyramid.image_features,
         text_prompts(torch.from_numpy(text)),
-        ForwardOptions(keep=None),
+        ForwardOptions(top_k=None),
     )
     assert output is not None
     auxiliary = dict(zip((5, 4, 3), output.auxiliary, strict=True))

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dpseg.arrays import FloatArray, ImageArray
-from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
+from dpseg.arrays import FloatArray, ImageArray, PromptSet
+from dpseg.engines.protocol import ImageFeatures, ModelInfo, TextEmbedding
 from dpseg.imaging.resize import resize_area
 
 COLOURS = {
@@ -59,7 +59,7 @@ class ColourEngine:
         self.calls["prompt"] += 1
         return _features(image)
 
-    def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
+    def score(self, features: ImageFeatures, prompts: PromptSet) -> FloatArray:
         self.calls["score"] += 1
         visible = prompts.visual_mask[:, None, None]
         joint = prompts.text_embedding + np.where(visible, prompts.visual_embedding, 0)  # K M D

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpseg.engines.protocol import PromptArrays
+from dpseg.engines.protocol import PromptSet
 from dpseg.explain import Evidence, explain_pixel
 from dpseg.imaging.tiling import plan_views
 
@@ -12,7 +12,7 @@ AXES = np.eye(4, dtype=np.float32)
 
 def evidence(photo_hw: tuple[int, int]) -> Evidence:
     """Three names along three axes; the photo's left half is the first, its right the second."""
-    prompts = PromptArrays(
+    prompts = PromptSet(
         text_embedding=np.repeat(AXES[:3, None], 2, axis=1),
         visual_embedding=np.repeat(AXES[[1, 1, 2], None], 2, axis=1),
         visual_features={},

@@ -7,11 +7,11 @@ import pytest
 
 from colour_engine import COLOURS, ColourEngine
 from common_words import CommonWords
+from dpseg.arrays import concat_records
 from dpseg.errors import ImageError, PromptError, VocabularyError
 from dpseg.imaging.tiling import TilingRules
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.pooling import pool_regions
 from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import ClassEntry
@@ -91,7 +91,7 @@ def test_a_bank_shows_what_a_word_looks_like(engine: ColourEngine, tmp_path: Pat
         encoder_key=engine.info.encoder_key,
         names=tuple(pictures),
         text_embedding=engine.encode_text(list(pictures)).class_wise,
-        visual=stack_rows(rows),
+        visual=concat_records(rows),
         temperature=0.05,
     )
     segmenter = Segmenter(engine, bank, cache=PromptCache(tmp_path))

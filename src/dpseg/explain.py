@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpseg.arrays import FloatArray
-from dpseg.engines.protocol import PromptArrays
+from dpseg.arrays import AnyArray, FloatArray, PromptSet
 from dpseg.imaging.tiling import View, view_weights
 from dpseg.prompts.pooling import l2_normalize
 
@@ -92,7 +91,7 @@ class Evidence:
     scores: FloatArray
     views: tuple[View, ...]
     image_embeddings: tuple[FloatArray, ...]
-    prompts: PromptArrays
+    prompts: PromptSet[AnyArray]
 
 
 def explain_pixel(

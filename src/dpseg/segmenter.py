@@ -1,6 +1,6 @@
 """The product in one object: photo + names + example pictures -> `Segmentation`.
 
-It checks what it is given and puts it in order for the pipeline. It talks numpy to a `Engine` and
+It checks what it is given and puts it in order for the pipeline. It talks numpy to an `Engine` and
 does not know which engine runs the model.
 """
 
@@ -14,23 +14,24 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from dpseg.arrays import FloatArray, LabelArray
 from dpseg.engines.protocol import Engine, ModelInfo
-from dpseg.errors import CheckpointError, PromptError
-from dpseg.imaging.photo import PhotoLike
+from dpseg.errors import CheckpointError
+from dpseg.imaging.photo import PhotoLike, load_photo
 from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels
 from dpseg.inference.distractors import DEFAULT_UNLABELLED, UnlabelledRules
-from dpseg.inference.finder import Finder
-from dpseg.inference.predictor import EncodedExamples, Pipeline, Question
+from dpseg.inference.options import DEFAULT_OPTIONS, OptionFields, SegmentOptions
+from dpseg.inference.predictor import EncodedPhoto, Predictor
+from dpseg.inference.query import Query
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike
-from dpseg.prompts.ontology import PromptMode
-from dpseg.prompts.refine import RefineMode
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
     from dpseg.factory.load import EngineName
 
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
@@ -59,12 +60,8 @@ class Segmenter:
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
         self._name: str | None = None
-        self._pipeline = Pipeline(
-            engine,
-            bank,
-            cache=cache or PromptCache(),
-            tiling=tiling,
-            unlabelled_rules=unlabelled_rules,
+        self._predictor = Predictor(
+            engine, bank, cache=cache, tiling=tiling, unlabelled_rules=unlabelled_rules
         )
 
     @classmethod
@@ -148,7 +145,7 @@ class Segmenter:
     @property
     def info(self) -> ModelInfo:
         """Tell what the loaded model is."""
-        return self._pipeline.engine.info
+        return self._predictor.engine.info
 
     @overload
     def __call__(
@@ -157,54 +154,46 @@ class Segmenter:
         classes: Classes = ...,
         *,
         examples: Examples | None = ...,
-        refine: int = ...,
-        refine_mode: RefineMode = ...,
-        unlabelled: bool = ...,
-        prompts: PromptMode = ...,
         tuned: Tuned | None = ...,
+        options: SegmentOptions = ...,
+        **changes: Unpack[OptionFields],
     ) -> list[Segmentation]: ...
 
     @overload
     def __call__(
         self,
-        photo: PhotoLike,
+        photo: PhotoLike | EncodedPhoto,
         classes: Classes = ...,
         *,
         examples: Examples | None = ...,
-        refine: int = ...,
-        refine_mode: RefineMode = ...,
-        unlabelled: bool = ...,
-        prompts: PromptMode = ...,
         tuned: Tuned | None = ...,
+        options: SegmentOptions = ...,
+        **changes: Unpack[OptionFields],
     ) -> Segmentation: ...
 
     def __call__(
         self,
-        photo: PhotoLike | list[Any] | tuple[Any, ...],
+        photo: PhotoLike | EncodedPhoto | list[Any] | tuple[Any, ...],
         classes: Classes = (),
         *,
         examples: Examples | None = None,
-        refine: int = 0,
-        refine_mode: RefineMode = "pool",
-        unlabelled: bool = True,
-        prompts: PromptMode = "dual",
         tuned: Tuned | None = None,
+        options: SegmentOptions = DEFAULT_OPTIONS,
+        **changes: Unpack[OptionFields],
     ) -> Segmentation | list[Segmentation]:
         """Segment a photo, or several.
 
         Args:
-            photo: a path, a file's bytes, a PIL picture or an array H W 3; or a list of these.
+            photo: a path, a file's bytes, a PIL picture, an array H W 3, or what `encode` gave; or
+                a list of these.
             classes: what to look for; `"car|automobile"` gives synonyms, one string is split at
                 commas.
             examples: pictures of a class, by its name; a name that `classes` lacks is added.
-            refine: at most this many rounds in which what was found becomes its own prompt.
-            refine_mode: `"pool"` reads the prompts from the features of the photo, `"crop"` cuts
-                regions out and encodes them again.
-            unlabelled: leave pixels without a label where nothing that was named convinces;
-                False makes every pixel one of the classes.
-            prompts: what speaks for a class: its name, its pictures, or both.
             tuned: prompts that `dpseg tune` fitted to labelled pictures, or their file; they
                 outrank names and pictures of the classes that they hold.
+            options: everything else that can be asked.
+            changes: fields of `SegmentOptions` that differ from `options`, such as `refine=1`,
+                `unlabelled=False` or `prompts="text"`.
 
         Returns:
             A result, or a list of results for a list of photos.
@@ -212,30 +201,20 @@ class Segmenter:
         Raises:
             ImageError: a photo cannot be used.
             VocabularyError: the names cannot be used.
-            PromptError: an example picture cannot be used, or `refine` is negative.
+            PromptError: an example picture or an option cannot be used.
         """
-        find = self.prepare(
-            classes,
-            examples=examples,
-            refine=refine,
-            refine_mode=refine_mode,
-            unlabelled=unlabelled,
-            prompts=prompts,
-            tuned=tuned,
-        )
-        return [find(one) for one in photo] if isinstance(photo, (list, tuple)) else find(photo)
+        query = self.prepare(classes, examples=examples, tuned=tuned, options=options, **changes)
+        return [query(one) for one in photo] if isinstance(photo, (list, tuple)) else query(photo)
 
     def prepare(
         self,
         classes: Classes = (),
         *,
         examples: Examples | None = None,
-        refine: int = 0,
-        refine_mode: RefineMode = "pool",
-        unlabelled: bool = True,
-        prompts: PromptMode = "dual",
         tuned: Tuned | None = None,
-    ) -> Finder:
+        options: SegmentOptions = DEFAULT_OPTIONS,
+        **changes: Unpack[OptionFields],
+    ) -> Query:
         """Encode the prompts once, for any number of photos that come one by one.
 
         Takes what a call takes, but for the photo, and raises what a call raises for it.
@@ -243,22 +222,33 @@ class Segmenter:
         Returns:
             A function from a photo to its result.
         """
-        if refine < 0:
-            raise PromptError(f"refine is {refine}; 0 or more rounds are possible.")
+        options = options.replace(**changes)
         examples = examples or {}
         vocabulary = _with_examples(classes, examples)
-        source = ExemplarSource(self._pipeline.engine, examples, self._pipeline.cache)
-        question = Question(
-            vocabulary=vocabulary,
-            examples=EncodedExamples(tuple(examples), source.prompts_for(vocabulary)),
-            refine=refine,
-            refine_mode=refine_mode,
-            unlabelled=unlabelled,
-            prompts=prompts,
-        )
         if tuned is not None and not isinstance(tuned, TunedPrompts):
             tuned = TunedPrompts.load(os.fspath(tuned))
-        return Finder(self._pipeline, question, tuned)
+        predictor = self._predictor
+        source = ExemplarSource(predictor.engine, examples, predictor.cache)
+        return predictor.prepare(
+            vocabulary,
+            options,
+            pictures=source.prompts_for(vocabulary),
+            tuned=tuned,
+        )
+
+    def encode(self, photo: PhotoLike) -> EncodedPhoto:
+        """Look at a photo once, to ask it for other names again and again.
+
+        Args:
+            photo: as in a call.
+
+        Returns:
+            What a call takes in place of the photo, with the same result.
+
+        Raises:
+            ImageError: the photo cannot be used.
+        """
+        return self._predictor.encode(load_photo(photo))
 
     def label(
         self, scores: FloatArray, photo_hw: tuple[int, int], *, given: int, unlabelled: bool = True
@@ -274,7 +264,7 @@ class Segmenter:
         Returns:
             The winning class of each pixel, -1 for unlabelled, H W.
         """
-        decide = self._pipeline.decide(given) if unlabelled else None
+        decide = self._predictor.decide(given) if unlabelled else None
         whole = View(0, 0, *photo_hw, (scores.shape[1], scores.shape[2]))
         return merge_labels([scores], [whole], photo_hw, kept=given, decide=decide)
 

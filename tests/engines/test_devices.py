@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from dpseg.arrays import PromptSet
 from dpseg.engines.devices import onnx_providers, split_device
-from dpseg.engines.protocol import PromptArrays
 from dpseg.engines.torch_devices import fast_types, torch_device
 from dpseg.errors import DeviceError
 from dpseg.factory.clip import ClipModel, clip_engine
@@ -124,15 +124,15 @@ def test_nothing_stays_behind_on_the_processor(
     model = copy.deepcopy(lite_model) if kind == "lite" else ClipModel(configs[kind])
     if kind == "dpseg":
         model.keep_prompt_tower()
-    options = ForwardOptions(keep=None)  # how many classes survive would depend on values
+    options = ForwardOptions(top_k=None)  # how many classes survive would depend on values
     with FakeTensorMode(allow_non_fake_inputs=True):
         move_to_fake_gpu(model)
         monkeypatch.setattr(torch.Tensor, "numpy", values_on_the_processor)
         if kind == "lite":
-            engine = lite_engine(model, text_tower=Words(), switches=options)
+            engine = lite_engine(model, text_tower=Words(), options=options)
             assert engine.encode_text(["cat", "dog"]).class_wise.shape == (2, 512)
         else:
-            engine = clip_engine(model, switches=options)
+            engine = clip_engine(model, options=options)
             ids = torch.zeros(2, 5, dtype=torch.long, device="cuda")
             assert model.encoder._text_outputs(ids).device.type == "cuda"
         assert engine.device.type == "cuda"
@@ -142,7 +142,7 @@ def test_nothing_stays_behind_on_the_processor(
         assert prompted.shape == features.image_embedding.shape
         dimension, templates = len(prompted), len(model.config.templates)
         vectors = np.zeros((2, templates, dimension), np.float32)
-        prompts = PromptArrays(
+        prompts = PromptSet(
             text_embedding=vectors,
             visual_embedding=vectors,
             visual_features={

@@ -8,9 +8,9 @@ import pytest
 import skimage.data
 import torch
 
+from dpseg.arrays import PromptSet
 from dpseg.engines import torch_engine as module
-from dpseg.engines.protocol import ImageFeatures, PromptArrays
-from dpseg.engines.torch_engine import prompt_tensors
+from dpseg.engines.protocol import ImageFeatures
 from dpseg.errors import ShapeError
 from dpseg.factory.lite import lite_engine
 
@@ -42,7 +42,7 @@ def arrays():
         vectors = generator.normal(size=shape).astype(np.float32)
         return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
-    return PromptArrays(
+    return PromptSet(
         text_embedding=unit(CLASSES, TEMPLATES, 512),
         visual_embedding=unit(CLASSES, TEMPLATES, 512),
         visual_features={j: unit(CLASSES, TEMPLATES, c) for j, c in ((4, 120), (3, 48), (2, 24))},
@@ -118,15 +118,15 @@ def test_scores_are_the_networks(torch_engine, lite_model, photo, arrays):
     expected = lite_model.network(
         torch.from_numpy(features.image_embedding)[None],
         {j: torch.from_numpy(f)[None] for j, f in features.image_features.items()},
-        prompt_tensors(arrays),
-        torch_engine.switches,
+        arrays.map(torch.from_numpy),
+        torch_engine.options,
     )
     np.testing.assert_allclose(logits, expected[0], atol=1e-4, rtol=1e-4)
 
 
 def test_switches_are_the_models_own_or_given(torch_engine, photo, arrays):
-    assert torch_engine.switches.keep == 8
-    plain = lite_engine(torch_engine.model, switches=torch_engine.switches.replace(decoder=False))
+    assert torch_engine.options.top_k == 8
+    plain = lite_engine(torch_engine.model, options=torch_engine.options.replace(decoder=False))
     logits = plain.score(plain.encode_image(photo), arrays)
     assert logits.shape == (CLASSES, 6, 8)
 

@@ -6,24 +6,27 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn.functional import interpolate
 
 from colour_engine import COLOURS, ColourEngine, paint
-from dpseg.engines.protocol import ModelInfo
-from dpseg.errors import DataError, ShapeError
-from dpseg.evaluate.answers import ModelAnswers, fit
-from dpseg.evaluate.configuration import STANDARD, Configuration
+from dpseg.arrays import concat_records
+from dpseg.errors import DataError, PromptError, ShapeError
+from dpseg.evaluate.configuration import EVERY_PIXEL, STANDARD, WITH_UNLABELLED, Configuration
+from dpseg.evaluate.predictions import Predictions
 from dpseg.evaluate.report import markdown, markdown_rows, markdown_summary, save_html
 from dpseg.evaluate.results import Evaluation, PartialResult, count_pictures, save_json
+from dpseg.imaging.resize import squash_image
 from dpseg.prompts.bank import PromptBank
-from dpseg.prompts.embedding import stack_rows
 from dpseg.prompts.pooling import pool_regions
-from dpseg.prompts.visual import CropSource
+from dpseg.prompts.visual import CropSource, ExemplarSource
+from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import Vocabulary
 
 NAMES = ["red", "blue", "zorblax"]  # a zorblax is green; only pictures tell
 VOCABULARY = Vocabulary.of(NAMES)
-TEXT, DUAL = Configuration("text", prompts="text"), Configuration("dual")
+TEXT = Configuration("text", EVERY_PIXEL.replace(prompts="text"))
+DUAL = Configuration("dual")
 SHOWN = Configuration("shown", examples=True)
 
 
@@ -32,17 +35,17 @@ class SwitchableColours(ColourEngine):
 
     def __init__(self):
         super().__init__()
-        self.switches = []
+        self.changed = []
 
-    def switched(self, **changes):
-        self.switches.append(changes)
+    def with_options(self, **changes):
+        self.changed.append(changes)
         return ColourEngine()
 
 
 def counted(engine, samples, configurations=(), unseen=None, **rest):
     """Count all configurations, as an `Evaluation`."""
-    answers = ModelAnswers(engine, VOCABULARY, configurations, **rest)
-    count = count_pictures(answers, enumerate(samples), len(configurations), len(NAMES))
+    predict = Predictions(engine, VOCABULARY, configurations, **rest)
+    count = count_pictures(predict, enumerate(samples), len(configurations), len(NAMES))
     names = [configuration.name for configuration in configurations]
     return Evaluation(
         name="colours <&>",
@@ -71,12 +74,15 @@ def bank():
     engine = ColourEngine()
     whole = np.ones((1, 1, 1), np.float32)
     rows = [pool_regions(engine.encode_prompt(paint(ground=c)), whole) for c in colours]
-    return PromptBank("colour", colours, engine.encode_text(colours).class_wise, stack_rows(rows))
+    return PromptBank(
+        "colour", colours, engine.encode_text(colours).class_wise, concat_records(rows)
+    )
 
 
 def test_example_pictures_find_what_words_do_not(engine):
     examples = {"zorblax": [(paint(ground="green"), np.ones((96, 96)))]}
-    evaluation = counted(engine, [sample()], [TEXT, SHOWN], examples=examples, unseen=(2,))
+    source = ExemplarSource(engine, examples)
+    evaluation = counted(engine, [sample()], [TEXT, SHOWN], examples=source, unseen=(2,))
     figures = evaluation.figures()
     assert figures["text"]["unseen_miou"] == 0
     assert figures["shown"]["unseen_miou"] > 0.7
@@ -85,19 +91,29 @@ def test_example_pictures_find_what_words_do_not(engine):
     assert evaluation.accumulators["text"].confusion.sum() == 96 * 95
 
 
-def test_each_picture_is_encoded_once_and_first_scores_are_shared(engine, bank):
-    configurations = [DUAL, Configuration("r1", refine=1), Configuration("r2", refine=2), TEXT]
-    counted(engine, [sample(), sample(2)], configurations, bank=bank)
+def test_each_picture_is_encoded_once(engine, bank):
+    refined = Configuration("refined", EVERY_PIXEL.replace(refine=2))
+    counted(engine, [sample(), sample(2)], [DUAL, refined, TEXT], bank=bank)
     assert engine.calls["image"] == 2
-    # a picture: dual once, one refinement round each (nothing moves any more), text once
-    assert engine.calls["score"] == 2 * 4
+
+
+@pytest.mark.parametrize("size_hw", [(96, 96), (300, 210)])
+def test_it_is_the_path_that_users_run(engine, bank, cache, size_hw):
+    """Pixel for pixel what `Segmenter` answers, also where a photo is cut into tiles."""
+    photo = np.array(Image.fromarray(sample()[0]).resize(size_hw[::-1]))
+    configurations = [*STANDARD[:4], *WITH_UNLABELLED]
+    maps = Predictions(engine, VOCABULARY, configurations, bank=bank, cache=cache)(photo)
+    segmenter = Segmenter(engine, bank, cache=cache)
+    for configuration, labels in zip(configurations, maps, strict=True):
+        expected = segmenter(photo, VOCABULARY, options=configuration.options).labels
+        np.testing.assert_array_equal(labels, np.where(expected < 0, 3, expected))
 
 
 def test_only_parts_that_differ_are_switched(bank):
     engine = SwitchableColours()
     more = Configuration("x", decoder=False, joined="concatenate", guidance="upsampled")
     evaluation = counted(engine, [sample()], [*STANDARD, more], bank=bank)
-    assert engine.switches == [
+    assert engine.changed == [
         {"token_wise": False},
         {"guidance_levels": ()},
         {"guidance": "upsampled", "strategy": "concatenate", "decoder": False},
@@ -108,19 +124,19 @@ def test_only_parts_that_differ_are_switched(bank):
 def test_fewer_templates_repeat_the_first_ones(bank):
     def answer(templates, **rest):
         engine = ColourEngine(templates=("{}", "red {}"))
-        configuration = Configuration("x", prompts="text", templates=templates)
-        return ModelAnswers(engine, VOCABULARY, [configuration])(sample()[0])[0]
+        configuration = Configuration("x", TEXT.options.replace(templates=templates))
+        return Predictions(engine, VOCABULARY, [configuration])(sample()[0])[0]
 
-    alone = ModelAnswers(ColourEngine(templates=("{}",)), VOCABULARY, [TEXT])(sample()[0])[0]
+    alone = Predictions(ColourEngine(templates=("{}",)), VOCABULARY, [TEXT])(sample()[0])[0]
     np.testing.assert_array_equal(answer(1), alone)
     assert (answer(2) != alone).any()
-    with pytest.raises(DataError, match="3 templates are asked for; the model has 2"):
+    with pytest.raises(PromptError, match="3 templates are asked for; the model has 2"):
         answer(3)
 
 
 def test_classes_of_one_group_are_answered_by_its_index(engine):
-    answers = ModelAnswers(engine, VOCABULARY, [TEXT], groups=np.array([4, 7, 7]))
-    assert set(np.unique(answers(sample()[0])[0])) <= {4, 7}
+    predict = Predictions(engine, VOCABULARY, [TEXT], groups=np.array([4, 7, 7]))
+    assert set(np.unique(predict(sample()[0])[0])) <= {4, 7}
 
 
 def test_pictures_of_any_size_are_counted_at_the_size_of_their_label(engine):
@@ -131,14 +147,12 @@ def test_pictures_of_any_size_are_counted_at_the_size_of_their_label(engine):
 
 
 def test_seds_protocol_squashes_pictures_to_a_square(engine):
-    info = ModelInfo("m", "k", 96, 8, (3, 2), ("{}",), 0.5)
     image = np.random.default_rng(0).integers(0, 255, (640, 900, 3), np.uint8)
-    square = fit(image, info, "sed")
+    square = squash_image(image, (96, 96))
     planes = torch.from_numpy(image).permute(2, 0, 1)[None].float()
     expected = interpolate(planes, (96, 96), mode="bilinear", align_corners=False)[0]
     np.testing.assert_allclose(square, expected.permute(1, 2, 0).numpy(), atol=0.51)
-    assert fit(image[:320, :450], info, "sed").shape == (96, 96, 3)
-    assert fit(image, info, "dpseg").shape == (72, 96, 3)
+    assert squash_image(image[:320, :450], (96, 96)).shape == (96, 96, 3)
     evaluation = counted(engine, [sample()], [TEXT], protocol="sed")
     assert evaluation.figures()["text"]["pixel_accuracy"] > 0.85
 
@@ -167,10 +181,10 @@ def test_anything_that_labels_pictures_can_be_counted():
 
 
 def test_parts_of_a_set_add_up_in_any_order(engine, bank):
-    answers = ModelAnswers(engine, VOCABULARY, [DUAL, TEXT], bank=bank)
+    predict = Predictions(engine, VOCABULARY, [DUAL, TEXT], bank=bank)
     samples = [(number, sample(3 * number)) for number in range(7)]
-    whole = count_pictures(answers, samples, 2, 3)
-    parts = [count_pictures(answers, samples[start::3], 2, 3) for start in (2, 0, 1)]
+    whole = count_pictures(predict, samples, 2, 3)
+    parts = [count_pictures(predict, samples[start::3], 2, 3) for start in (2, 0, 1)]
     added = sum(parts, PartialResult.nothing(2, 3))
     for one, other in zip(whole.accumulators, added.accumulators, strict=True):
         np.testing.assert_array_equal(one.confusion, other.confusion)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import interpolate
 from torchmetrics.classification import MulticlassJaccardIndex
 
 import dpseg.factory.load
@@ -13,17 +14,16 @@ from colour_engine import ColourEngine, paint
 from dpseg.cli import main
 from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import DataError
-from dpseg.evaluate.configuration import Configuration
+from dpseg.evaluate.configuration import EVERY_PIXEL, Configuration
 from dpseg.evaluate.folder import Task, evaluate_folder
 from dpseg.factory.config import LiteConfig
 from dpseg.factory.lite import LiteModel, save_lite
-from dpseg.imaging.resize import resize_bilinear
 from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.text import encode_classes
 from labelled_folder import write_folder
 
 CLASSES = {0: "background", 1: "red", 2: "blue", 3: "zorblax"}  # a zorblax is green
-TEXT = Configuration("text", prompts="text")
+TEXT = Configuration("text", EVERY_PIXEL.replace(prompts="text"))
 SHOWN = Configuration("shown", examples=True)
 
 
@@ -47,17 +47,19 @@ def folder(tmp_path, monkeypatch):
     return write_folder(root, CLASSES, {f"v{n}": photo(2 * n) for n in range(5)}, "val")
 
 
-def test_figures_are_those_of_torchmetrics_on_the_models_answers(folder):
-    plain = replace(TEXT, scene=False)
+def test_figures_are_those_of_torchmetrics_on_the_models_label_maps(folder):
+    plain = replace(TEXT, options=TEXT.options.replace(class_prior=False))
     evaluation = evaluate_folder(Task(root=folder, configurations=[plain]))
     engine, data = ColourEngine(), LabelledFolder(folder, "val")
     embedding = encode_classes(engine, data.vocabulary)[0].mean(axis=1)
     metric = MulticlassJaccardIndex(3, ignore_index=-1)
     for sample in (data[n] for n in range(len(data))):
         features = engine.encode_image(fit_picture(sample.image, engine.info)).image_embedding
-        places = features / np.linalg.norm(features, axis=0)
-        cost = np.einsum("kd,dhw->khw", embedding, places).astype(np.float32)
-        said = resize_bilinear(cost, sample.label.shape).argmax(axis=0)
+        positions = features / np.linalg.norm(features, axis=0)
+        cost = np.einsum("kd,dhw->khw", embedding, positions).astype(np.float32)
+        scores = torch.sigmoid(20 * (torch.from_numpy(cost) - 0.6))[None]
+        large = interpolate(scores, sample.label.shape, mode="bilinear")[0]
+        said = large.argmax(dim=0).numpy()
         target = np.maximum(sample.label, -1)  # background is not scored
         metric.update(torch.from_numpy(said)[None], torch.from_numpy(target)[None])
     assert evaluation.figures()["text"]["miou"] == pytest.approx(metric.compute().item(), abs=1e-6)

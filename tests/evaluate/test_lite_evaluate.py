@@ -6,14 +6,14 @@ import torch
 from skimage import data
 
 from dpseg.evaluate.ablate import ablations, configurations_of
-from dpseg.evaluate.answers import ModelAnswers
-from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, Configuration
+from dpseg.evaluate.configuration import EVERY_PIXEL, STANDARD, WITH_EXAMPLES, Configuration
+from dpseg.evaluate.predictions import Predictions
 from dpseg.evaluate.results import count_pictures
 from dpseg.factory.config import LiteConfig
 from dpseg.factory.lite import LiteModel, lite_engine
 from dpseg.prompts.bank import build_bank
-from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.pooling import l2_normalize
+from dpseg.prompts.prompt_set import build_prompts, in_mode
 from dpseg.prompts.visual import CropSource, ExemplarSource
 from dpseg.vocabulary import Vocabulary
 
@@ -50,19 +50,19 @@ def test_every_standard_configuration_runs(lite, samples, bank):
     configurations = [
         *STANDARD,
         *WITH_EXAMPLES,
-        Configuration("crop", refine=1, refine_mode="crop"),
+        Configuration("crop", EVERY_PIXEL.replace(refine=1, refine_mode="crop")),
         Configuration("no bank", bank=False),
-        Configuration("two templates", templates=2),
+        Configuration("two templates", EVERY_PIXEL.replace(templates=2)),
         *configurations_of(ablations(lite.info).values()),
     ]
-    answers = ModelAnswers(
+    predict = Predictions(
         lite,
         VOCABULARY,
         configurations,
         bank=bank,
         examples=CropSource.from_samples(lite, samples, VOCABULARY.names, per_class=1),
     )
-    counted = count_pictures(answers, [(0, samples[0])], len(configurations), 3)
+    counted = count_pictures(predict, [(0, samples[0])], len(configurations), 3)
     accumulators = {c.name: t for c, t in zip(configurations, counted.accumulators, strict=True)}
     for accumulator in accumulators.values():
         assert accumulator.confusion.sum() == 97 * 150
@@ -72,15 +72,14 @@ def test_every_standard_configuration_runs(lite, samples, bank):
 
 @pytest.mark.parametrize("prompts", ["dual", "text", "visual"])
 def test_scores_are_finite_whatever_speaks(lite, samples, bank, prompts):
-    ontology = PromptOntology.build(lite, VOCABULARY, bank=bank, prompts=prompts)
-    assert ontology.origins == ("bank exact", "bank retrieved", "bank exact")
-    logits = lite.score(lite.encode_image(samples[0][0][:96, :144]), ontology.arrays)
+    asked = in_mode(build_prompts(lite, VOCABULARY, bank=bank), prompts)
+    logits = lite.score(lite.encode_image(samples[0][0][:96, :144]), asked)
     assert logits.shape == (3, 24, 36)
     assert np.isfinite(logits).all()
 
 
 def test_prompts_are_unit_vectors(lite, bank):
-    arrays = PromptOntology.build(lite, VOCABULARY, bank=bank).arrays
+    arrays = build_prompts(lite, VOCABULARY, bank=bank)
     tokens = arrays.text_tokens[arrays.text_token_mask]
     for vectors in (
         arrays.text_embedding,

@@ -10,9 +10,10 @@ import sys
 import numpy as np
 import pytest
 
+from dpseg.arrays import PromptSet
 from dpseg.engines.onnx_engine import OnnxEngine
 from dpseg.engines.onnx_files import IMAGE_FILE, ONNX_FILES, SCORE_FILE, TEXT_FILE, TOKENIZER_FILE
-from dpseg.engines.protocol import ImageFeatures, PromptArrays
+from dpseg.engines.protocol import ImageFeatures
 from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import CheckpointError, MissingExtraError, ShapeError
 from dpseg.export.model import export_model
@@ -41,7 +42,7 @@ def picture(height, width):
     return generator.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def prompts_of(features: ImageFeatures, classes: int, tokens: int, parts: int) -> PromptArrays:
+def prompts_of(features: ImageFeatures, classes: int, tokens: int, parts: int) -> PromptSet:
     """Prompts of which some resemble the picture, and some classes lack pictures and tokens."""
     generator = np.random.default_rng(classes)
     positions = features.image_embedding.reshape(len(features.image_embedding), -1).T  # (h w) D
@@ -56,7 +57,7 @@ def prompts_of(features: ImageFeatures, classes: int, tokens: int, parts: int) -
     }
     token_mask = generator.random((classes, tokens)) < 0.8
     token_mask[0] = False
-    return PromptArrays(
+    return PromptSet(
         text_embedding=near_positions(classes, 4),
         visual_embedding=near_positions(classes, 4),
         visual_features=levels,
@@ -125,7 +126,7 @@ def test_the_graph_rejects_classes_early(torch_engine, onnx_engine):
     """Rejection is in force: without it, the same prompts score differently."""
     features = torch_engine.encode_image(picture(32, 32))
     prompts = prompts_of(features, 60, 3, 4)
-    whole = torch_engine.switched(keep=None).score(features, prompts)
+    whole = torch_engine.with_options(top_k=None).score(features, prompts)
     assert np.abs(onnx_engine.score(features, prompts) - whole).max() > 1e-2
 
 

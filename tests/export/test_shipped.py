@@ -14,7 +14,7 @@ from dpseg.engines.onnx_engine import OnnxEngine
 from dpseg.engines.torch_engine import TorchEngine
 from dpseg.factory.load import load_engine, model_files
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.ontology import PromptOntology
+from dpseg.prompts.prompt_set import build_prompts
 
 NAMES = Vocabulary.load("voc20")
 
@@ -38,8 +38,8 @@ def test_graphs_and_weights_give_the_same_results(engines, tmp_path):
     np.testing.assert_allclose(found.image_embedding, expected.image_embedding, atol=1e-3)
     for level, maps in expected.image_features.items():
         np.testing.assert_allclose(found.image_features[level], maps, atol=1e-3)
-    ontology = PromptOntology.build(torch, NAMES, bank=bank, cache=PromptCache(tmp_path))
-    scores, same = (engine.score(expected, ontology.arrays) for engine in (torch, onnx))
+    prompts = build_prompts(torch, NAMES, bank=bank, cache=PromptCache(tmp_path))
+    scores, same = (engine.score(expected, prompts) for engine in (torch, onnx))
     np.testing.assert_allclose(same, scores, atol=1e-3)
     assert np.mean(same.argmax(0) == scores.argmax(0)) >= 0.999
 

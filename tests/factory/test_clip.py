@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 import err_seg_reference
 from dpseg import Segmenter
 from dpseg.encoders.open_clip import OpenClipEncoder
-from dpseg.engines.protocol import PromptArrays
+from dpseg.engines.protocol import PromptSet
 from dpseg.errors import CheckpointError
 from dpseg.factory.clip import ClipModel, clip_engine, load_clip, save_clip
 from dpseg.factory.clip_names import named_clip_config
@@ -91,11 +91,11 @@ def test_untrained_model_takes_the_highest_mean_cosine(folder, photo, single_pre
     """Training-free: labels are the argmax of F_c, by numpy from embeddings alone."""
     engine, bank = load_engine(folder)
     assert bank is None
-    assert not engine.switches.decoder
+    assert not engine.options.decoder
     text, tokens, mask = encode_classes(engine, Vocabulary.of("cat, grass, a red wall"))
     none = np.zeros_like(text)
     levels = {j: np.zeros((3, 3, c), np.float32) for j, c in ((4, 48), (3, 32), (2, 24))}
-    prompts = PromptArrays(text, none, levels, tokens, mask, tokens[:, :1], np.zeros(3, bool))
+    prompts = PromptSet(text, tokens, mask, none, levels, tokens[:, :1], np.zeros(3, bool))
     features = engine.encode_image(photo)
     positions = features.image_embedding / np.linalg.norm(features.image_embedding, axis=0)
     expected = np.einsum("dhw,kmd->khw", positions, text) / text.shape[1]
@@ -110,7 +110,7 @@ def test_trained_decoder_takes_part(clip_config, tmp_path, photo):
     torch.nn.init.normal_(model.network.decoder.predict.weight)
     save_clip(model, tmp_path / "model.safetensors")
     engine, _ = load_engine(tmp_path)
-    assert engine.switches.decoder
+    assert engine.options.decoder
     segmenter = Segmenter(engine, cache=PromptCache(tmp_path / "cache"))
     result = segmenter(
         photo, ["cat", "grass"], examples={"cat": [photo[:32, :32]]}, refine=1, unlabelled=False

@@ -7,10 +7,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from dpseg.arrays import PromptSet
 from dpseg.errors import CheckpointError
 from dpseg.factory import checkpoint
 from dpseg.factory.lite import load_lite, save_lite
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def test_encoder_key_follows_what_prompts_depend_on(lite_model):
 def test_network_scores_at_stride_four(lite_model, normal):
     pyramid = lite_model.tower(torch.rand(1, 3, 64, 96))
     channels = {j: f.shape[1] for j, f in pyramid.image_features.items()}
-    prompts = Prompts(
+    prompts = PromptSet(
         text_embedding=normal(3, 4, 512),
         visual_embedding=normal(3, 4, 512),
         visual_features={j: normal(3, 4, c) for j, c in channels.items()},

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from dpseg.encoders.lite import LEVEL_CHANNELS
-from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import CheckpointError
 from dpseg.factory.lite import save_lite
 from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_engine
 from dpseg.prompts.bank import PromptBank
+from dpseg.prompts.pooling import VisualEmbedding
 
 
 @pytest.fixture

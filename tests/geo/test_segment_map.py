@@ -19,12 +19,12 @@ from dpseg.geo.polygons import write_polygons
 from dpseg.geo.raster import is_map
 from dpseg.geo.rules import MapRules, PolygonFormat
 from dpseg.geo.segment_map import plan_squares, segment_map
-from dpseg.inference.finder import Finder
+from dpseg.inference.query import Query
 from geo.maps import PLACE, UTM, colour_map, write_map
 
 
 @pytest.fixture
-def find(cache) -> Finder:
+def find(cache) -> Query:
     return Segmenter(ColourEngine(), cache=cache).prepare("red, blue", unlabelled=False)
 
 
@@ -33,7 +33,7 @@ def read(path: Path):
         return dataset.read(1), dataset.profile, dataset.tags()
 
 
-def test_labels_lie_where_the_map_lies(find: Finder, tmp_path: Path) -> None:
+def test_labels_lie_where_the_map_lies(find: Query, tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(600, 700))
     folder = segment_map(find, path, tmp_path / "out", rules=MapRules(window=320))
     labels, profile, tags = read(folder / "labels.tif")
@@ -55,7 +55,7 @@ def test_labels_lie_where_the_map_lies(find: Finder, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_small_windows_give_what_one_window_gives(find: Finder, tmp_path: Path) -> None:
+def test_small_windows_give_what_one_window_gives(find: Query, tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(500, 500))
     whole = segment_map(find, path, tmp_path / "whole", rules=MapRules(window=512))
     parts = segment_map(find, path, tmp_path / "parts", rules=MapRules(window=160, margin=0.2))
@@ -82,7 +82,7 @@ def test_cores_cover_every_pixel_once(height: int, width: int, window: int) -> N
     assert (seen == 1).all()
 
 
-def test_without_data_there_is_no_label(find: Finder, tmp_path: Path) -> None:
+def test_without_data_there_is_no_label(find: Query, tmp_path: Path) -> None:
     bands = colour_map(300, 300)
     bands[:, :100] = 7
     path = write_map(tmp_path / "map.tif", bands, nodata=7)
@@ -100,7 +100,7 @@ def read_mask(path: Path) -> np.ndarray:
         return dataset.dataset_mask() > 0
 
 
-def test_sixteen_bits_and_chosen_bands_look_like_eight(find: Finder, tmp_path: Path) -> None:
+def test_sixteen_bits_and_chosen_bands_look_like_eight(find: Query, tmp_path: Path) -> None:
     colours = colour_map(200, 200)
     plain = write_map(tmp_path / "plain.tif", colours)
     reflectance = np.stack([colours[2], colours[1], colours[0], colours[1]]).astype(np.uint16) * 12
@@ -114,7 +114,7 @@ def test_sixteen_bits_and_chosen_bands_look_like_eight(find: Finder, tmp_path: P
     assert record["settings"]["value_ranges"] == [[0, 3060]] * 3
 
 
-def test_polygons_burn_back_to_the_labels(find: Finder, tmp_path: Path) -> None:
+def test_polygons_burn_back_to_the_labels(find: Query, tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(400, 400))
     rules = MapRules(window=256, polygons="gpkg")
     folder = segment_map(find, path, tmp_path / "out", rules=rules)
@@ -130,7 +130,7 @@ def test_polygons_burn_back_to_the_labels(find: Finder, tmp_path: Path) -> None:
     assert pixels.sum() == labels.size
 
 
-def test_geojson_is_in_degrees(find: Finder, tmp_path: Path) -> None:
+def test_geojson_is_in_degrees(find: Query, tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(200, 200))
     folder = segment_map(find, path, tmp_path / "out", rules=MapRules(polygons="geojson"))
     features = json.loads((folder / "polygons.geojson").read_text())["features"]
@@ -169,7 +169,7 @@ GROUND_POINTS = [
 
 @pytest.mark.parametrize("polygons", ["gpkg", "geojson"])
 def test_a_map_placed_by_points_is_one_placed_by_their_transform(
-    find: Finder, tmp_path: Path, polygons: PolygonFormat
+    find: Query, tmp_path: Path, polygons: PolygonFormat
 ) -> None:
     write_map(tmp_path / "by_transform.tif", colour_map(200, 200))
     write_map(tmp_path / "by_points.tif", colour_map(200, 200), transform=None, gcps=GROUND_POINTS)
@@ -191,7 +191,7 @@ def test_a_map_placed_by_points_is_one_placed_by_their_transform(
         assert len(labels.gcps[0]) == len(GROUND_POINTS)
 
 
-def test_a_map_without_a_system_has_no_areas_and_no_geojson(find: Finder, tmp_path: Path) -> None:
+def test_a_map_without_a_system_has_no_areas_and_no_geojson(find: Query, tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(200, 200), crs=None)
     folder = segment_map(find, path, tmp_path / "out", rules=MapRules(polygons="gpkg"))
     record = json.loads((folder / "result.json").read_text())
@@ -210,7 +210,7 @@ def test_a_map_without_a_system_has_no_areas_and_no_geojson(find: Finder, tmp_pa
 
 
 def test_polygons_of_a_map_with_a_system_but_no_place_are_in_pixels(
-    find: Finder, tmp_path: Path
+    find: Query, tmp_path: Path
 ) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(200, 200), transform=None)
     folder = segment_map(find, path, tmp_path / "out", rules=MapRules(polygons="gpkg"))
@@ -223,7 +223,7 @@ def test_polygons_of_a_map_with_a_system_but_no_place_are_in_pixels(
 
 
 def test_a_map_with_a_camera_model_keeps_it_and_has_no_polygons(
-    find: Finder, tmp_path: Path
+    find: Query, tmp_path: Path
 ) -> None:
     terms = [1.0, *[0.0] * 19]
     model = RPC(
@@ -242,7 +242,7 @@ def test_a_map_with_a_camera_model_keeps_it_and_has_no_polygons(
         segment_map(find, path, tmp_path / "other", rules=MapRules(polygons="gpkg"))
 
 
-def test_a_damaged_map_leaves_nothing(find: Finder, tmp_path: Path) -> None:
+def test_a_damaged_map_leaves_nothing(find: Query, tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(600, 600))
     path.write_bytes(path.read_bytes()[:200_000])
     with pytest.raises(ImageError, match=r"map\.tif cannot be read"):
@@ -250,7 +250,7 @@ def test_a_damaged_map_leaves_nothing(find: Finder, tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_wrong_rules_are_refused(find: Finder, tmp_path: Path) -> None:
+def test_wrong_rules_are_refused(find: Query, tmp_path: Path) -> None:
     path = write_map(tmp_path / "map.tif", colour_map(64, 64))
     with pytest.raises(ImageError, match="3 bands; band 4"):
         segment_map(find, path, tmp_path / "out", rules=MapRules(bands=(4,)))

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from dpseg.engines.protocol import VisualEmbedding
 from dpseg.inference.hypernyms import common_name, hypernyms_of, stem, with_hypernyms
 from dpseg.prompts.bank import PromptBank
+from dpseg.prompts.pooling import VisualEmbedding
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
 

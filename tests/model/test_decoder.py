@@ -59,7 +59,7 @@ def enlarged(logits):
 
 @pytest.mark.parametrize("keep", [None, 1])
 def test_untrained_decoder_enlarges_the_coarse_logits(decoder, inputs, keep):
-    output = decoder(**inputs, keep=keep)
+    output = decoder(**inputs, top_k=keep)
     torch.testing.assert_close(output.logits, enlarged(inputs["coarse_logits"]))
 
 
@@ -74,14 +74,14 @@ def test_trained_decoder_corrects_them(trained, inputs):
 
 @pytest.mark.parametrize("keep", [CLASSES, CLASSES + 2])
 def test_keeping_every_class_rejects_none(trained, inputs, keep):
-    torch.testing.assert_close(trained(**inputs, keep=keep).logits, trained(**inputs).logits)
+    torch.testing.assert_close(trained(**inputs, top_k=keep).logits, trained(**inputs).logits)
 
 
 def test_rejected_class_has_the_score_of_the_head_that_rejected_it(trained, inputs, visual_costs):
     coarse = inputs["coarse_logits"]
     coarse[:, 0] -= 100  # out at the first head
     coarse[:, 1] -= 100
-    output = trained(**inputs, keep=2)
+    output = trained(**inputs, top_k=2)
 
     alive = list(range(CLASSES))
     x = trained.embed(inputs["cost"].transpose(0, 1).flatten(0, 1))  # (K B) C h w
@@ -116,16 +116,16 @@ def test_reordered_classes_reorder_the_result(trained, inputs, visual_costs, kee
         "image_features": inputs["image_features"],
         "guide": lambda level, classes: visual_costs[level][:, order[classes]],
     }
-    plain = trained(**inputs, keep=keep).logits
-    torch.testing.assert_close(trained(**reordered, keep=keep).logits, plain[:, order])
+    plain = trained(**inputs, top_k=keep).logits
+    torch.testing.assert_close(trained(**reordered, top_k=keep).logits, plain[:, order])
 
 
 @pytest.mark.parametrize("keep", [None, 1, 2])
 @pytest.mark.parametrize("classes", [1, 4, CLASSES + 1])
 def test_a_few_classes_at_a_time_come_out_as_all_at_once(trained, inputs, keep, classes):
     inputs["coarse_logits"][:, 3] -= 100
-    whole = trained(**inputs, keep=keep)
-    found = trained(**inputs, keep=keep, class_chunk=classes)
+    whole = trained(**inputs, top_k=keep)
+    found = trained(**inputs, top_k=keep, class_chunk=classes)
     torch.testing.assert_close(found.logits, whole.logits, atol=1e-5, rtol=1e-5)
     for one, expected in zip(found.auxiliary, whole.auxiliary, strict=True):
         torch.testing.assert_close(one, expected, atol=1e-5, rtol=1e-5)

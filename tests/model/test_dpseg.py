@@ -1,4 +1,4 @@
-"""The network behind the encoders, and what its switches turn off."""
+"""The network behind the encoders, and what its options turn off."""
 
 from dataclasses import replace
 
@@ -7,12 +7,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.model.decoder import DecoderConfig
-from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
+from dpseg.model.dpseg import DPSeg, ForwardOptions
 from dpseg.model.stage import StageConfig
 
 CLASSES, TEMPLATES, DIMENSION = 4, 2, 7
-ALL = ForwardOptions(guidance_levels=(4, 3), keep=None)
+ALL = ForwardOptions(guidance_levels=(4, 3), top_k=None)
 
 
 def make_network(cost_channels: int = TEMPLATES + 2) -> DPSeg:
@@ -43,7 +44,7 @@ def image(normal):
 
 @pytest.fixture
 def prompts(normal):
-    return Prompts(
+    return PromptSet(
         text_embedding=normal(CLASSES, TEMPLATES, DIMENSION),
         visual_embedding=normal(CLASSES, TEMPLATES, DIMENSION),
         visual_features={j: normal(CLASSES, TEMPLATES, 3) for j in (4, 3)},
@@ -87,25 +88,25 @@ def test_scores_every_class_at_the_finest_level(network, image, prompts):
 
 
 def test_text_alone_ignores_pictures(network, image, prompts):
-    switches = ALL.replace(strategy="text")
-    expected = network(*image, prompts, switches)
-    torch.testing.assert_close(network(*image, other_pictures(prompts), switches), expected)
+    options = ALL.replace(strategy="text")
+    expected = network(*image, prompts, options)
+    torch.testing.assert_close(network(*image, other_pictures(prompts), options), expected)
 
 
 def test_pictures_alone_ignore_text(network, image, prompts):
-    switches = ALL.replace(strategy="visual")
-    expected = network(*image, prompts, switches)
-    torch.testing.assert_close(network(*image, other_words(prompts), switches), expected)
+    options = ALL.replace(strategy="visual")
+    expected = network(*image, prompts, options)
+    torch.testing.assert_close(network(*image, other_words(prompts), options), expected)
 
 
 @pytest.mark.parametrize("strategy", ["text", "visual", "average", "average_cost"])
 def test_class_without_picture_is_told_by_its_text(network, image, prompts, strategy):
-    switches = ALL.replace(strategy=strategy)
+    options = ALL.replace(strategy=strategy)
     without = replace(prompts, visual_mask=torch.tensor([True, False, True, False]))
-    expected = network(*image, without, switches)
+    expected = network(*image, without, options)
     changed = other_pictures(without, rows=[1, 3])
-    torch.testing.assert_close(network(*image, changed, switches), expected)
-    alone = network.decode(*image, without, switches.replace(decoder=False))[0][:, [1, 3]]
+    torch.testing.assert_close(network(*image, changed, options), expected)
+    alone = network.decode(*image, without, options.replace(decoder=False))[0][:, [1, 3]]
     by_text = network.decode(*image, without, ForwardOptions(strategy="text", decoder=False))[0]
     torch.testing.assert_close(alone, by_text[:, [1, 3]])
 
@@ -129,8 +130,8 @@ def test_each_guidance_level_can_be_left_out(network, image, prompts):
 def test_upsampled_guidance_takes_the_enlarged_cost_volume(network, image, prompts):
     guides = []
     network.decoder.register_forward_pre_hook(lambda _, given: guides.append(given[3]))
-    switches = ALL.replace(guidance="upsampled", guidance_levels=(3,))
-    network(*image, prompts, switches)
+    options = ALL.replace(guidance="upsampled", guidance_levels=(3,))
+    network(*image, prompts, options)
     received = {level: guides[0](level, torch.arange(CLASSES)) for level in (4, 3)}
     embedding, _ = image
     joint = F.normalize(prompts.text_embedding, dim=-1) + F.normalize(
@@ -171,9 +172,9 @@ def test_without_decoder_the_cost_volume_scores(network, image, prompts):
 @pytest.mark.parametrize("keep", [None, 1])
 def test_reordered_prompts_reorder_the_scores(network, image, prompts, keep):
     order = torch.tensor([2, 0, 3, 1])
-    switches = ALL.replace(keep=keep)
-    plain = network(*image, prompts, switches)
-    reordered = network(*image, prompts.select(order), switches)
+    options = ALL.replace(top_k=keep)
+    plain = network(*image, prompts, options)
+    reordered = network(*image, prompts.select(order), options)
     torch.testing.assert_close(reordered, plain[:, order], atol=1e-5, rtol=1e-5)
 
 
@@ -182,16 +183,16 @@ def test_reordered_prompts_reorder_the_scores(network, image, prompts, keep):
 def test_scores_do_not_depend_on_how_many_classes_are_decoded_at_once(
     network, image, prompts, keep, guidance
 ):
-    switches = ALL.replace(keep=keep, guidance=guidance)
-    expected = network(*image, prompts, switches)
+    options = ALL.replace(top_k=keep, guidance=guidance)
+    expected = network(*image, prompts, options)
     for classes in (1, 3):
-        found = network(*image, prompts, switches.replace(class_chunk=classes))
+        found = network(*image, prompts, options.replace(class_chunk=classes))
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_settings_are_changed_in_a_copy():
-    switches = ForwardOptions()
-    assert switches.replace(keep=3) == ForwardOptions(keep=3)
-    assert switches.keep == 8
+    options = ForwardOptions()
+    assert options.replace(top_k=3) == ForwardOptions(top_k=3)
+    assert options.top_k == 8
     with pytest.raises(TypeError, match="kept"):
-        switches.replace(kept=3)
+        options.replace(kept=3)

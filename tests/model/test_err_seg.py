@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.encoders.protocol import FeaturePyramid
 from dpseg.factory.importers.published import import_checkpoint
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 from dpseg.model.err_seg import choose_classes, count_votes, usual_choice
 from err_seg_reference import CHANNELS, D, Reference, read_out, tiny_checkpoint
 
@@ -38,7 +39,7 @@ def prompts(normal):
 
 def text_prompts(text):
     none = torch.zeros(len(text), 0, D)
-    return Prompts(
+    return PromptSet(
         text, torch.zeros_like(text), {}, none, none[..., 0] > 0, none, text[:, 0, 0] > 9
     )
 
@@ -120,7 +121,7 @@ def test_pictures_are_averaged_with_text_before_both_comparisons(model, pyramid,
     """A class's picture acts as text of the joint direction would, but for the text guidance."""
     pictures = normal(CLASSES, 1, D)
     shown = torch.arange(CLASSES) < 3
-    given = Prompts(**{**vars(prompts), "visual_embedding": pictures, "visual_mask": shown})
+    given = PromptSet(**{**vars(prompts), "visual_embedding": pictures, "visual_mask": shown})
     joint = F.normalize(prompts.text_embedding, dim=-1) + F.normalize(pictures, dim=-1)
     joint = torch.where(shown[:, None, None], joint, prompts.text_embedding)
     off = ForwardOptions(decoder=False)

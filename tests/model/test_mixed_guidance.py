@@ -5,14 +5,15 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.model.cost_volume import cost_volume
 from dpseg.model.decoder import DecoderConfig
-from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
+from dpseg.model.dpseg import DPSeg, ForwardOptions
 from dpseg.model.stage import StageConfig
 
 CLASSES, TEMPLATES, D = 4, 5, 7
 CHANNELS, GUIDANCE = {4: 6, 3: 3}, {4: 4, 3: 2}
-ALL = ForwardOptions(guidance_levels=(4, 3), keep=None)
+ALL = ForwardOptions(guidance_levels=(4, 3), top_k=None)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def network(normal):
 @pytest.fixture
 def inputs(normal):
     features = {4: normal(2, CHANNELS[4], 4, 6), 3: normal(2, CHANNELS[3], 8, 12)}
-    prompts = Prompts(
+    prompts = PromptSet(
         text_embedding=normal(CLASSES, TEMPLATES, D),
         visual_embedding=normal(CLASSES, TEMPLATES, D),
         visual_features={j: normal(CLASSES, TEMPLATES, c) for j, c in CHANNELS.items()},
@@ -55,18 +56,18 @@ def inputs(normal):
     return normal(2, D, 2, 3), features, prompts
 
 
-def guidance_of(network, inputs, switches):
+def guidance_of(network, inputs, options):
     """What the decoder is given as guidance."""
     seen = []
     handle = network.decoder.register_forward_pre_hook(lambda _, given: seen.append(given[3]))
-    network(*inputs, switches)
+    network(*inputs, options)
     handle.remove()
     return {level: seen[0](level, torch.arange(CLASSES)) for level in CHANNELS}
 
 
 def projected(network, level, cost):
     """Project M channels of a cost volume, B K M h w, the long way round."""
-    mix = network.mixes[str(level)]
+    mix = network.template_projection[str(level)]
     maps = F.conv2d(cost.flatten(0, 1), mix.weight[..., None, None], mix.bias)
     return F.relu(maps).unflatten(0, cost.shape[:2])
 
@@ -102,16 +103,16 @@ def test_logits_have_the_finest_levels_size_and_follow_the_classes(network, inpu
     embedding, features, prompts = inputs
     order = torch.tensor([2, 0, 3, 1])
     for keep in (None, 1):
-        plain = network(*inputs, ALL.replace(keep=keep))
+        plain = network(*inputs, ALL.replace(top_k=keep))
         assert plain.shape == (2, CLASSES, 8, 12)
-        moved = network(embedding, features, prompts.select(order), ALL.replace(keep=keep))
+        moved = network(embedding, features, prompts.select(order), ALL.replace(top_k=keep))
         torch.testing.assert_close(moved, plain[:, order], atol=1e-5, rtol=1e-4)
 
 
 def test_untrained_decoder_is_silent_until_it_speaks(network):
-    assert not network.decoder.silent
+    assert not network.decoder.untrained
     nn.init.zeros_(network.decoder.predict.weight)
     nn.init.ones_(network.decoder.predict.bias)
-    assert not network.decoder.silent  # its bias speaks
+    assert not network.decoder.untrained  # its bias speaks
     nn.init.zeros_(network.decoder.predict.bias)
-    assert network.decoder.silent
+    assert network.decoder.untrained

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.factory.importers.published import import_checkpoint
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 from dpseg.model.sed import ClassTransformer
 from sed_reference import LEVEL_CHANNELS, TEMPLATES, Reference, tiny_checkpoint
 
@@ -34,20 +35,19 @@ def inputs(normal):
 
 def text_prompts(text):
     none = torch.zeros(len(text), 0, D)
-    return Prompts(
-        text, torch.zeros_like(text), {}, none, none[..., 0] > 0, none, text[:, 0, 0] > 9
-    )
+    no_token, no_picture = none[..., 0] > 0, text[:, 0, 0] > 9
+    return PromptSet(text, none, no_token, torch.zeros_like(text), {}, none, no_picture)
 
 
 def test_equals_the_reference(network, state, inputs):
     embedding, features, prompts = inputs
-    _, output = network.decode(*inputs, ForwardOptions(keep=None))
+    _, output = network.decode(*inputs, ForwardOptions(top_k=None))
     logits, auxiliary = Reference(state)(embedding, features, prompts.text_embedding)
     assert logits.std() > 0.1
     torch.testing.assert_close(output.logits[0], logits, atol=1e-4, rtol=1e-4)
     for found, expected in zip(output.auxiliary, auxiliary, strict=True):
         torch.testing.assert_close(found[0], expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(network(*inputs, ForwardOptions(keep=None)), output.logits)
+    torch.testing.assert_close(network(*inputs, ForwardOptions(top_k=None)), output.logits)
 
 
 def test_batches_are_decoded_image_by_image(network, inputs):
@@ -57,44 +57,44 @@ def test_batches_are_decoded_image_by_image(network, inputs):
         torch.cat([embedding, embedding.flip(-1)]),
         {level: torch.cat([features[level], mirrored[level]]) for level in features},
         prompts,
-        ForwardOptions(keep=None),
+        ForwardOptions(top_k=None),
     )
-    alone = network(embedding.flip(-1), mirrored, prompts, ForwardOptions(keep=None))
+    alone = network(embedding.flip(-1), mirrored, prompts, ForwardOptions(top_k=None))
     torch.testing.assert_close(both[1:], alone, atol=1e-5, rtol=1e-5)
 
 
 def test_only_the_text_speaks(network, inputs):
     embedding, features, prompts = inputs
-    shown = Prompts(
+    shown = PromptSet(
         **{
             **vars(prompts),
             "visual_embedding": torch.ones_like(prompts.text_embedding),
             "visual_mask": torch.ones(CLASSES, dtype=torch.bool),
         }
     )
-    plain = network(*inputs, ForwardOptions(keep=None))
+    plain = network(*inputs, ForwardOptions(top_k=None))
     torch.testing.assert_close(
-        network(embedding, features, shown, ForwardOptions(keep=None)), plain
+        network(embedding, features, shown, ForwardOptions(top_k=None)), plain
     )
 
 
 def test_rejecting_none_is_not_rejecting(network, inputs):
-    plain = network(*inputs, ForwardOptions(keep=None))
-    torch.testing.assert_close(network(*inputs, ForwardOptions(keep=CLASSES)), plain)
+    plain = network(*inputs, ForwardOptions(top_k=None))
+    torch.testing.assert_close(network(*inputs, ForwardOptions(top_k=CLASSES)), plain)
 
 
 @pytest.mark.parametrize("keep", [None, 1])
 @pytest.mark.parametrize("classes", [1, 4])
 def test_a_few_classes_at_a_time_come_out_as_all_at_once(network, inputs, keep, classes):
-    expected = network(*inputs, ForwardOptions(keep=keep))
-    found = network(*inputs, ForwardOptions(keep=keep, class_chunk=classes))
+    expected = network(*inputs, ForwardOptions(top_k=keep))
+    found = network(*inputs, ForwardOptions(top_k=keep, class_chunk=classes))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_early_rejection_is_the_decoder_on_what_survives(network, state, inputs):
     """Follow SED's rule through the reference: what survives a head is decoded without the rest."""
     embedding, features, prompts = inputs
-    found = network(*inputs, ForwardOptions(keep=1))[0]
+    found = network(*inputs, ForwardOptions(top_k=1))[0]
     reference, alive = Reference(state), torch.arange(CLASSES)
     expected = torch.full_like(found, float("nan"))
     cost = torch.einsum(
@@ -122,8 +122,8 @@ def test_early_rejection_is_the_decoder_on_what_survives(network, state, inputs)
 def test_reordered_classes_reorder_the_result(network, inputs):
     embedding, features, prompts = inputs
     order = torch.tensor([3, 1, 5, 0, 2, 4])
-    plain = network(*inputs, ForwardOptions(keep=2))
-    reordered = network(embedding, features, prompts.select(order), ForwardOptions(keep=2))
+    plain = network(*inputs, ForwardOptions(top_k=2))
+    reordered = network(embedding, features, prompts.select(order), ForwardOptions(top_k=2))
     torch.testing.assert_close(reordered, plain[:, order], atol=1e-5, rtol=1e-5)
 
 
@@ -140,7 +140,7 @@ def test_image_tower_learns_through_the_cost_volume_alone(network, inputs):
     embedding, features, prompts = inputs
     embedding.requires_grad_()
     leaves = {level: one.requires_grad_() for level, one in features.items()}
-    network(embedding, leaves, prompts, ForwardOptions(keep=None)).sum().backward()
+    network(embedding, leaves, prompts, ForwardOptions(top_k=None)).sum().backward()
     assert embedding.grad.abs().sum() > 0
     assert all(one.grad is None for one in leaves.values())
 

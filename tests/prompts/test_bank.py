@@ -1,14 +1,15 @@
 """The bank of visual prompts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
 from colour_engine import COLOURS, paint
-from dpseg.engines.protocol import VisualEmbedding
 from dpseg.errors import PromptError
-from dpseg.prompts.bank import PromptBank, build_bank
-from dpseg.prompts.pooling import l2_normalize
+from dpseg.prompts.bank import NEIGHBOURS, PromptBank, build_bank
+from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
 from dpseg.prompts.visual import ExemplarSource
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
@@ -33,23 +34,32 @@ def bank() -> PromptBank:
 
 
 def test_a_name_in_the_bank_gets_its_row_whatever_its_text_says(bank):
-    found = bank.retrieve(bank.text_embedding[[5, 6]], ["Name_7", "name 0"])
+    words = [ClassEntry("Name_7"), ClassEntry("name 0")]
+    found = bank.retrieve_rows(bank.text_embedding[[5, 6]], [bank.find(word) for word in words])
     np.testing.assert_allclose(found.class_wise, bank.visual.class_wise[[7, 0]], atol=1e-6)
     np.testing.assert_allclose(found.level_wise[3], bank.visual.level_wise[3][[7, 0]], atol=1e-6)
     np.testing.assert_allclose(found.token_wise, bank.visual.token_wise[[7, 0]], atol=1e-6)
 
 
-def test_another_word_gets_the_softmax_mixture(bank):
+@pytest.mark.parametrize("temperature", [0.02, 0.5])
+def test_another_word_gets_the_softmax_mixture_of_its_neighbours(bank, temperature):
+    bank = replace(bank, temperature=temperature)
     word = l2_normalize(np.random.default_rng(1).normal(size=(1, 16)))
-    found = bank.retrieve(word, ["unheard of"])
-    weights = np.exp((word @ bank.text_embedding.T)[0] / bank.temperature)
-    full = l2_normalize(weights @ bank.visual.class_wise)
-    assert float(full @ found.class_wise[0]) > 0.99
+    found = bank.retrieve_rows(word, [None])
+    cosine = (word @ bank.text_embedding.T)[0]
+    nearest = np.argsort(-cosine)[:NEIGHBOURS]
+    weights = np.exp(cosine[nearest] / temperature)
+    expected = l2_normalize(weights @ bank.visual.class_wise[nearest])
+    np.testing.assert_allclose(found.class_wise[0], expected, atol=1e-5)
+    level = l2_normalize(weights @ bank.visual.level_wise[3][nearest])
+    np.testing.assert_allclose(found.level_wise[3][0], level, atol=1e-5)
+    alone = bank.visual.class_wise[nearest[0]]  # a mixture, not the nearest row alone
+    assert temperature < 0.1 or float(alone @ found.class_wise[0]) < 0.9
     np.testing.assert_allclose(np.linalg.norm(found.token_wise, axis=-1), 1, atol=1e-5)
 
 
 def test_a_word_very_like_a_name_gets_nearly_its_row(bank):
-    found = bank.retrieve(bank.text_embedding[[9]], ["a synonym of name 9"])
+    found = bank.retrieve_rows(bank.text_embedding[[9]], [None])
     assert float(found.class_wise[0] @ bank.visual.class_wise[9]) > 0.99
     likeness = np.einsum("pd,pd->p", found.token_wise[0], bank.visual.token_wise[9])
     assert likeness.min() > 0.99
@@ -108,7 +118,7 @@ def test_a_small_bank_answers_too(bank):
         bank.visual.token_wise[:2],
     )
     small = PromptBank("e", bank.names[:2], bank.text_embedding[:2], rows)
-    assert small.retrieve(bank.text_embedding[5:6], ["x"]).class_wise.shape == (1, 16)
+    assert small.retrieve_rows(bank.text_embedding[5:6], [None]).class_wise.shape == (1, 16)
 
 
 def test_a_bank_is_built_of_pictures(engine):

@@ -56,7 +56,7 @@ def test_a_folder_of_examples(engine, tmp_path):
     pictures = pictures_in(tmp_path)
     assert [isinstance(example, tuple) for example in pictures["mascot"]] == [True, False]
     assert list(pictures) == ["mascot", "sky"]
-    source = ExemplarSource.from_folder(engine, tmp_path)
+    source = ExemplarSource(engine, pictures)
     assert len(source.prompts_for(Vocabulary.of(["mascot", "sky"]))[0].class_wise) == 2
 
 

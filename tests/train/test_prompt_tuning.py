@@ -13,11 +13,11 @@ from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import DataError
 from dpseg.factory.config import LiteConfig
 from dpseg.factory.lite import LiteModel, lite_engine
-from dpseg.prompts.ontology import PromptOntology
+from dpseg.prompts.prompt_set import build_prompts
 from dpseg.prompts.regions import fit_picture
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
-from dpseg.train.prompt_tuning import TuneSettings, tune_on_folder, tune_prompts
+from dpseg.train.prompt_tuning import COMPARED, TuneSettings, tune_on_folder, tune_prompts
 from dpseg.vocabulary import Vocabulary
 from labelled_folder import halves, write_folder
 
@@ -43,11 +43,11 @@ def samples():
     return [(photo, label), (photo[:, ::-1].copy(), label[:, ::-1].copy())]
 
 
-def accuracy(engine, ontology, samples):
-    """Share of places that get their class."""
+def accuracy(engine, prompts, samples):
+    """Share of positions that get their class."""
     shares = []
     for photo, label in samples:
-        logits = engine.score(engine.encode_image(fit_picture(photo, engine.info)), ontology.arrays)
+        logits = engine.score(engine.encode_image(fit_picture(photo, engine.info)), prompts)
         step = label.shape[0] // logits.shape[1]
         small = label[step // 2 :: step, step // 2 :: step]
         shares.append((logits.argmax(axis=0) == small).mean())
@@ -55,11 +55,11 @@ def accuracy(engine, ontology, samples):
 
 
 def test_tuning_finds_what_plain_prompts_do_not(lite, samples):
-    ontology = PromptOntology.build(lite, VOCABULARY)
+    prompts = build_prompts(lite, VOCABULARY)
     before = {name: p.clone() for name, p in lite.model.named_parameters()}
-    tuned = tune_prompts(lite, ontology, samples, [0, 1], SETTINGS)
-    done = tuned.applied(ontology, lite.info.encoder_key)
-    assert accuracy(lite, ontology, samples) < 0.7
+    tuned = tune_prompts(lite, prompts, VOCABULARY, samples, [0, 1], SETTINGS)
+    done = tuned.applied(prompts, VOCABULARY, lite.info.encoder_key)
+    assert accuracy(lite, prompts, samples) < 0.7
     assert accuracy(lite, done, samples) > 0.8
     assert tuned.names == ("zorblax", "quux")
     for name, parameter in lite.model.named_parameters():
@@ -69,26 +69,26 @@ def test_tuning_finds_what_plain_prompts_do_not(lite, samples):
 def test_all_sides_of_the_tuned_prompts_move_and_no_others(lite, samples):
     examples = {"zorblax": [samples[0]], "quux": [samples[1]]}
     shown = {k: [(photo, label == i)] for i, (k, [(photo, label)]) in enumerate(examples.items())}
-    ontology = PromptOntology.build(lite, VOCABULARY, examples=ExemplarSource(lite, shown))
+    pictures = ExemplarSource(lite, shown).prompts_for(VOCABULARY)
+    prompts = build_prompts(lite, VOCABULARY, pictures=pictures)
     settings = TuneSettings(steps=3)
-    done = tune_prompts(lite, ontology, samples, [1], settings).applied(
-        ontology, lite.info.encoder_key
+    done = tune_prompts(lite, prompts, VOCABULARY, samples, [1], settings).applied(
+        prompts, VOCABULARY, lite.info.encoder_key
     )
-    for table in ("text_embedding", "text_tokens"):
-        moved = (getattr(done, table) != getattr(ontology, table)).any(axis=(1, 2))
-        assert moved.tolist() == [False, True, False], table
-    for name in ("embedding", "tokens"):
-        moved = (getattr(done.visual, name) != getattr(ontology.visual, name)).any(axis=(1, 2))
+    before, after = prompts.to_tensors(), done.to_tensors()
+    for name in COMPARED:
+        moved = (after[name] != before[name]).any(axis=(1, 2))
         assert moved.tolist() == [False, True, False], name
     np.testing.assert_allclose(np.linalg.norm(done.text_embedding, axis=-1), 1, atol=1e-5)
 
 
 def test_the_same_seed_gives_the_same_prompts(lite, samples):
-    ontology = PromptOntology.build(lite, VOCABULARY)
+    prompts = build_prompts(lite, VOCABULARY)
     first, second = (
-        tune_prompts(lite, ontology, samples, [0], TuneSettings(steps=3)) for _ in range(2)
+        tune_prompts(lite, prompts, VOCABULARY, samples, [0], TuneSettings(steps=3))
+        for _ in range(2)
     )
-    np.testing.assert_array_equal(first.text_embedding, second.text_embedding)
+    np.testing.assert_array_equal(first.prompts.text_embedding, second.prompts.text_embedding)
 
 
 @pytest.fixture
@@ -118,11 +118,11 @@ def test_a_folder_tunes_its_classes(lite, folder, tmp_path, monkeypatch):
 
 
 def test_a_class_in_no_picture_cannot_be_tuned(lite, samples):
-    ontology = PromptOntology.build(lite, VOCABULARY)
+    prompts = build_prompts(lite, VOCABULARY)
     with pytest.raises(DataError, match="no picture shows sky"):
-        tune_prompts(lite, ontology, samples, [0, 2], SETTINGS)
+        tune_prompts(lite, prompts, VOCABULARY, samples, [0, 2], SETTINGS)
     with pytest.raises(DataError, match="any class to tune"):
-        tune_prompts(lite, ontology, samples, [], SETTINGS)
+        tune_prompts(lite, prompts, VOCABULARY, samples, [], SETTINGS)
 
 
 def test_the_command_writes_a_file(lite, folder, tmp_path, monkeypatch, capsys):

@@ -17,11 +17,10 @@ from dpseg import __version__
 from dpseg.errors import ImageError, PromptError
 from dpseg.files import hash_file
 from dpseg.geo.rules import MapRules
-from dpseg.inference.finder import Finder
+from dpseg.inference.options import DEFAULT_OPTIONS, SegmentOptions
+from dpseg.inference.query import Query
 from dpseg.prompts.cache import hash_arrays
 from dpseg.prompts.examples import PictureLike, load_example
-from dpseg.prompts.ontology import PromptMode
-from dpseg.prompts.refine import RefineMode
 from dpseg.segmenter import Classes, Segmenter
 from dpseg.vocabulary import Vocabulary
 
@@ -33,10 +32,7 @@ class Job:
     Attributes:
         classes: what to look for.
         examples: pictures of a class, by its name.
-        refine: rounds of refinement.
-        refine_mode: how refinement reads the photo again.
-        unlabelled: leave pixels without a label where no name convinces.
-        prompts: names, pictures, or both.
+        options: everything else that can be asked of a photo.
         tuned: a file of tuned prompts.
         model: a preset's name, a folder or a hub id.
         overlay: write a picture to look at, too.
@@ -47,10 +43,7 @@ class Job:
 
     classes: Classes
     examples: Mapping[str, Sequence[PictureLike]] = field(default_factory=dict)
-    refine: int = 0
-    refine_mode: RefineMode = "pool"
-    unlabelled: bool = True
-    prompts: PromptMode = "dual"
+    options: SegmentOptions = DEFAULT_OPTIONS
     tuned: Path | None = None
     model: str = "dpseg-lite"
     overlay: bool = True
@@ -58,16 +51,10 @@ class Job:
     maps: MapRules = field(default_factory=MapRules)
     smooth: float = 0.0
 
-    def prepare(self, segmenter: Segmenter) -> Finder:
+    def prepare(self, segmenter: Segmenter) -> Query:
         """Encode the prompts; see `Segmenter.prepare`."""
         return segmenter.prepare(
-            self.classes,
-            examples=self.examples,
-            refine=self.refine,
-            refine_mode=self.refine_mode,
-            unlabelled=self.unlabelled,
-            prompts=self.prompts,
-            tuned=self.tuned,
+            self.classes, examples=self.examples, tuned=self.tuned, options=self.options
         )
 
     def key(self) -> str:
@@ -88,7 +75,7 @@ class Job:
             __version__,
             [asdict(entry) for entry in Vocabulary.of(self.classes)] if self.classes else [],
             [[name, _digests(name, pictures)] for name, pictures in self.examples.items()],
-            [self.refine, self.refine_mode, self.unlabelled, self.prompts],
+            asdict(self.options),
             [self.overlay, self.palette, asdict(self.maps), self.smooth],
             _digest_of(self.tuned),
             [[path.name, hash_file(path)] for path in model_files(model)] or model,

@@ -18,7 +18,7 @@ from dpseg.errors import DPSegError, ImageError, MissingExtraError
 from dpseg.files import hash_file
 from dpseg.geo.raster import is_map
 from dpseg.geo.segment_map import segment_map
-from dpseg.inference.finder import Finder
+from dpseg.inference.query import Query
 from dpseg.segmenter import Segmenter
 from dpseg.video.segment_video import segment_video
 from dpseg.video.streams import is_video
@@ -91,7 +91,7 @@ class Worker:
         return self._load(self._job.model)
 
     @cached_property
-    def _find(self) -> Finder:
+    def _query(self) -> Query:
         return self._job.prepare(self._segmenter)
 
     def __call__(self, task: Task, progress: Progress | None = None) -> Outcome:
@@ -118,7 +118,7 @@ class Worker:
         if is_video(task.path):
             segment_video(
                 self._segmenter,
-                self._find,
+                self._query,
                 task.path,
                 task.folder,
                 smooth=job.smooth,
@@ -128,7 +128,7 @@ class Worker:
             )
         elif is_map(task.path):
             segment_map(
-                self._find,
+                self._query,
                 task.path,
                 task.folder,
                 rules=job.maps,
@@ -137,7 +137,7 @@ class Worker:
                 progress=progress,
             )
         else:
-            result = self._find(task.path)
+            result = self._query(task.path)
             result = replace(result, settings={**result.settings, **origin})
             result.save(task.folder, overlay=job.overlay, palette=job.palette)
 

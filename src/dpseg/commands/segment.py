@@ -97,14 +97,14 @@ def segment(
     """
     from dpseg.batch.folder import ERRORS_FILE, find_photos, make_tasks, run_local
     from dpseg.batch.job import Job
+    from dpseg.inference.options import SegmentOptions
 
     job = Job(
         classes=given_vocabulary(classes, vocabulary),
         examples=_examples(example or [], examples_folder),
-        refine=refine,
-        refine_mode=refine_mode,
-        unlabelled=unlabelled,
-        prompts=prompts,
+        options=SegmentOptions(
+            refine=refine, refine_mode=refine_mode, unlabelled=unlabelled, prompts=prompts
+        ),
         tuned=tuned,
         model=model,
         overlay=overlay,

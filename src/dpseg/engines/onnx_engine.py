@@ -6,17 +6,16 @@ the text tower.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from dpseg.arrays import FloatArray, ImageArray
+from dpseg.arrays import AnyArray, FloatArray, ImageArray, PromptSet, to_tensors
 from dpseg.encoders.tokens import SentenceTokenizer
 from dpseg.engines.devices import onnx_providers
 from dpseg.engines.onnx_files import (
@@ -26,11 +25,11 @@ from dpseg.engines.onnx_files import (
     TEXT_FILE,
     TOKENIZER_FILE,
     WEIGHTS_KEY,
+    graph_name,
     info_from,
-    names_of,
 )
 from dpseg.engines.onnx_session import metadata_of, open_session
-from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
+from dpseg.engines.protocol import ImageFeatures, ModelInfo, TextEmbedding
 from dpseg.errors import CheckpointError, ShapeError
 from dpseg.files import hash_file
 
@@ -93,19 +92,9 @@ class OnnxEngine:
         """Embed a prompt picture: the lite model's prompt encoder is its image tower."""
         return self.encode_image(image)
 
-    def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
+    def score(self, features: ImageFeatures, prompts: PromptSet[AnyArray]) -> FloatArray:
         """Score K classes at each position: logits, K h' w' at stride 4."""
-        given: dict[str, Any] = {
-            "image_embedding": features.image_embedding,
-            **_levels("image_features", features.image_features),
-            "text_embedding": prompts.text_embedding,
-            "visual_embedding": prompts.visual_embedding,
-            **_levels("visual_features", prompts.visual_features),
-            "text_tokens": prompts.text_tokens,
-            "text_token_mask": prompts.text_token_mask,
-            "visual_tokens": prompts.visual_tokens,
-            "visual_mask": prompts.visual_mask,
-        }
+        given = {graph_name(n): a for n, a in (to_tensors(features) | prompts.to_tensors()).items()}
         logits: FloatArray = self._score.run(
             None, {name: np.ascontiguousarray(array) for name, array in given.items()}
         )[0]
@@ -154,7 +143,3 @@ class OnnxEngine:
                 "export the model again"
             )
         return session
-
-
-def _levels(name: str, levels: Mapping[int, FloatArray]) -> dict[str, FloatArray]:
-    return dict(zip(names_of(name, levels), levels.values(), strict=True))

@@ -20,9 +20,14 @@ INFO_KEY = "dpseg"
 WEIGHTS_KEY = "dpseg-weights"  # hash of the file of weights that a graph was made of
 
 
+def graph_name(tensor: str) -> str:
+    """Name a graph's input or output after a tensor; `visual_features.4` is `visual_features_4`."""
+    return tensor.replace(".", "_")
+
+
 def names_of(name: str, levels: Iterable[int]) -> list[str]:
     """Name a graph's inputs or outputs of several levels."""
-    return [f"{name}_{level}" for level in levels]
+    return [graph_name(f"{name}.{level}") for level in levels]
 
 
 def is_exported(folder: Path) -> bool:

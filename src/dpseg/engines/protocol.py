@@ -1,11 +1,11 @@
 """The seam between the product and the network.
 
-Everything above this file (prompts, tiling, `Segmenter`, evaluation) works on plain numpy
-arrays and talks to a `Engine`; everything below it (onnxruntime, torch) implements one.
-The four records here are the only things that cross.
+Everything above this file (prompts, tiling, `Segmenter`, evaluation) works on plain numpy arrays
+and talks to an `Engine`; everything below it (onnxruntime, torch) implements one. Photos and words
+go down; `ImageFeatures`, `TextEmbedding` and logits come back, and `PromptSet` goes down again.
 
-Shape letters: N sentences or pictures, K classes, M templates, L text tokens, P visual tokens,
-D joint dimension, C_j channels of level j (stride 2^j), h w positions of the image embedding.
+Shape letters: N sentences or pictures, K classes, M templates, L text tokens, D joint dimension,
+C_j channels of level j (stride 2^j), h w positions of the image embedding.
 """
 
 from __future__ import annotations
@@ -14,9 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
-from dpseg.arrays import BoolArray, FloatArray, ImageArray
+from dpseg.arrays import AnyArray, BoolArray, FloatArray, ImageArray, PromptSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,59 +46,6 @@ class TextEmbedding:
     class_wise: FloatArray
     token_wise: FloatArray
     token_mask: BoolArray
-
-
-@dataclass(frozen=True, slots=True)
-class VisualEmbedding:
-    """What the prompt encoder makes of N pictures, pooled over each picture's object.
-
-    Attributes:
-        class_wise: mean embedding of the object's positions, N D.
-        level_wise: the same at each guidance level j, N C_j.
-        token_wise: cluster centres of the object's positions, N P D.
-    """
-
-    class_wise: FloatArray
-    level_wise: Mapping[int, FloatArray]
-    token_wise: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class PromptArrays:
-    """The prompts of K classes, as a model consumes them.
-
-    A class without a visual prompt has `visual_mask` False; its visual arrays are then ignored.
-
-    Attributes:
-        text_embedding: unit vectors, K M D.
-        visual_embedding: unit vectors, K M D.
-        visual_features: level j to K M C_j.
-        text_tokens: unit vectors, K L D.
-        text_token_mask: K L.
-        visual_tokens: unit vectors, K P D.
-        visual_mask: which classes have a visual prompt, K.
-    """
-
-    text_embedding: FloatArray
-    visual_embedding: FloatArray
-    visual_features: Mapping[int, FloatArray]
-    text_tokens: FloatArray
-    text_token_mask: BoolArray
-    visual_tokens: FloatArray
-    visual_mask: BoolArray
-
-    def select(self, classes: Sequence[int]) -> PromptArrays:
-        """Keep the prompts of some classes, in the order given."""
-        index = np.asarray(classes, np.intp)
-        return PromptArrays(
-            text_embedding=self.text_embedding[index],
-            visual_embedding=self.visual_embedding[index],
-            visual_features={level: rows[index] for level, rows in self.visual_features.items()},
-            text_tokens=self.text_tokens[index],
-            text_token_mask=self.text_token_mask[index],
-            visual_tokens=self.visual_tokens[index],
-            visual_mask=self.visual_mask[index],
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,5 +98,5 @@ class Engine(Protocol):
     def encode_prompt(self, image: ImageArray) -> ImageFeatures:
         """Embed a prompt picture by the prompt encoder; the same shapes as `encode_image`."""
 
-    def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
+    def score(self, features: ImageFeatures, prompts: PromptSet[AnyArray]) -> FloatArray:
         """Score K classes at each position: logits, K h' w' (h' w' at the decoder's stride)."""

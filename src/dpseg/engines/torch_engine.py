@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dpseg.arrays import FloatArray, ImageArray
+from dpseg.arrays import AnyArray, FloatArray, ImageArray, PromptSet
 from dpseg.encoders.protocol import DualEncoder, FeaturePyramid
-from dpseg.engines.protocol import ImageFeatures, ModelInfo, PromptArrays, TextEmbedding
+from dpseg.engines.protocol import ImageFeatures, ModelInfo, TextEmbedding
 from dpseg.engines.torch_devices import fast_types
 from dpseg.errors import ShapeError
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 
 
 class TorchEngine:
@@ -26,7 +26,7 @@ class TorchEngine:
         encoder: the towers.
         network: scores a `FeaturePyramid`'s tensors and prompts, as `DPSeg` does.
         info: what the product must know of the model.
-        switches: what takes part in scoring.
+        options: what takes part in scoring.
     """
 
     def __init__(
@@ -36,10 +36,10 @@ class TorchEngine:
         encoder: DualEncoder,
         network: nn.Module,
         info: ModelInfo,
-        switches: ForwardOptions | None = None,
+        options: ForwardOptions | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
-        self.switches = switches or ForwardOptions()
+        self.options = options or ForwardOptions()
         self.network = network
         self._encoder = encoder
         self._info = info
@@ -49,17 +49,17 @@ class TorchEngine:
         """Tell what the product must know of the model."""
         return self._info
 
-    def switched(self, **changes: object) -> TorchEngine:
+    def with_options(self, **changes: object) -> TorchEngine:
         """Make an engine of the same model in which other parts take part.
 
         Args:
             changes: of `ForwardOptions`.
 
         Returns:
-            An engine that shares everything but the switches with this one.
+            An engine that shares everything but the options with this one.
         """
         other = copy(self)
-        other.switches = self.switches.replace(**changes)
+        other.options = self.options.replace(**changes)
         return other
 
     def calibrated(self, threshold: float) -> TorchEngine:
@@ -109,7 +109,7 @@ class TorchEngine:
         return next(self.model.parameters()).device
 
     @torch.inference_mode()
-    def score(self, features: ImageFeatures, prompts: PromptArrays) -> FloatArray:
+    def score(self, features: ImageFeatures, prompts: PromptSet[AnyArray]) -> FloatArray:
         """Score K classes at each position: logits, K h' w' at stride 4."""
         device = self.device
 
@@ -121,8 +121,8 @@ class TorchEngine:
             logits: Tensor = self.network(
                 batch(features.image_embedding),
                 {j: batch(one) for j, one in features.image_features.items()},
-                prompt_tensors(prompts).to(device),
-                self.switches,
+                prompts.map(lambda table: torch.from_numpy(table).to(device)),
+                self.options,
                 **({} if coarse is None else {"coarse_embedding": batch(coarse)}),
             )
         return logits[0].float().cpu().numpy()
@@ -139,17 +139,4 @@ def _first(pyramid: FeaturePyramid) -> ImageFeatures:
         image_embedding=array(pyramid.image_embedding),
         image_features={level: array(one) for level, one in pyramid.image_features.items()},
         coarse_embedding=None if coarse is None else array(coarse),
-    )
-
-
-def prompt_tensors(prompts: PromptArrays) -> Prompts:
-    """View prompt arrays as tensors."""
-    return Prompts(
-        text_embedding=torch.from_numpy(prompts.text_embedding),
-        visual_embedding=torch.from_numpy(prompts.visual_embedding),
-        visual_features={j: torch.from_numpy(v) for j, v in prompts.visual_features.items()},
-        text_tokens=torch.from_numpy(prompts.text_tokens),
-        text_token_mask=torch.from_numpy(prompts.text_token_mask),
-        visual_tokens=torch.from_numpy(prompts.visual_tokens),
-        visual_mask=torch.from_numpy(prompts.visual_mask),
     )

@@ -127,7 +127,9 @@ def choose(tables: Mapping[str, Ablation], wanted: Sequence[str]) -> list[Ablati
 def _row(**changes: object) -> Configuration:
     """A configuration that differs from the whole, named by how it does."""
     name = ", ".join(f"{key} {value}" for key, value in changes.items())
-    return replace(WHOLE, name=name, **changes)  # type: ignore[arg-type]
+    asked = {key: changes.pop(key) for key in list(changes) if hasattr(WHOLE.options, key)}
+    options = WHOLE.options.replace(**asked)
+    return replace(WHOLE, name=name, options=options, **changes)  # type: ignore[arg-type]
 
 
 def _template_rows(templates: int) -> Iterable[tuple[str, Configuration]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpseg.arrays import CountArray, FloatArray, IntArray
+from dpseg.arrays import CountArray, IntArray
 from dpseg.errors import ShapeError
 from dpseg.evaluate.confusion import confusion_matrix
 from dpseg.evaluate.metrics import mean_of, none_if_nan, score
@@ -19,9 +19,6 @@ from dpseg.evaluate.objects import (
     size_counts,
     size_miou,
 )
-from dpseg.imaging.resize import bilinear_matrix
-
-STRIP = 64  # rows of a full-size score map that are in memory at once
 
 
 @dataclass(frozen=True)
@@ -113,45 +110,3 @@ class Accumulators:
                 name: none_if_nan(value) for name, value in zip(names, class_iou, strict=True)
             },
         }
-
-
-def decide(logits: FloatArray, size_hw: tuple[int, int]) -> IntArray:
-    """Enlarge scores bilinearly and take the best class of each pixel.
-
-    The same as enlarging all K maps and taking their argmax; but classes that cannot win anywhere
-    are left out first, and the large maps exist in strips only.
-
-    Args:
-        logits: K h w.
-        size_hw: height and width of the answer.
-
-    Returns:
-        Class indices, H W.
-    """
-    alive = np.flatnonzero(_may_win(logits))
-    kept = logits[alive]
-    rows = bilinear_matrix(logits.shape[1], size_hw[0])
-    columns = bilinear_matrix(logits.shape[2], size_hw[1]).T
-    strips = [
-        np.matmul(np.matmul(rows[start : start + STRIP], kept), columns).argmax(axis=0)
-        for start in range(0, size_hw[0], STRIP)
-    ]
-    labels: IntArray = alive[np.concatenate(strips)]
-    return labels
-
-
-def _may_win(logits: FloatArray) -> IntArray:
-    """Tell for each class whether it can be the best between any four neighbouring places.
-
-    Between them its score is at most its highest corner, and the best class's is at least the
-    best of all lowest corners.
-    """
-    high, low = logits, logits
-    for axis in (1, 2):
-        if logits.shape[axis] > 1:
-            first = tuple(slice(None, -1) if a == axis else slice(None) for a in range(3))
-            second = tuple(slice(1, None) if a == axis else slice(None) for a in range(3))
-            high = np.maximum(high[first], high[second])
-            low = np.minimum(low[first], low[second])
-    may_win: IntArray = (high >= low.max(axis=0)).any(axis=(1, 2))
-    return may_win

@@ -8,8 +8,10 @@ from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 from dpseg.engines.protocol import Engine
 from dpseg.errors import DataError
-from dpseg.prompts.ontology import PromptMode
-from dpseg.prompts.refine import RefineMode
+from dpseg.inference.options import SegmentOptions
+
+#: Every pixel gets one of the set's names, as labelled sets want it.
+EVERY_PIXEL = SegmentOptions(unlabelled=False)
 
 Joined: TypeAlias = Literal["average", "average_cost", "concatenate"]
 
@@ -18,7 +20,7 @@ Joined: TypeAlias = Literal["average", "average_cost", "concatenate"]
 class ConfigurableEngine(Engine, Protocol):
     """An engine whose network can leave parts out."""
 
-    def switched(self, **changes: object) -> Engine:
+    def with_options(self, **changes: object) -> Engine:
         """Make an engine of the same model with other `ForwardOptions`."""
 
 
@@ -28,38 +30,30 @@ class Configuration:
 
     Attributes:
         name: heads the row.
-        prompts: what speaks for a class.
+        options: what is asked; by default every pixel gets a class.
         bank: whether classes get visual prompts from the bank.
         examples: whether the example pictures given to the evaluation are shown.
         tuned: whether the tuned prompts given to the evaluation are used.
-        refine: rounds of prompt refinement.
-        refine_mode: where a refined prompt comes from.
         token_wise: whether token-wise costs take part.
         guidance: what guides the decoder: visual cost volumes, or the enlarged cost volume.
         guidance_levels: levels j that are guided; None for all.
         joined: how text and picture are joined.
         decoder: False takes the cost volume alone.
-        scene: whether the whole photo's answer is a prior for each place.
-        templates: different templates in use; the others' places repeat these. None for all.
     """
 
     name: str
-    prompts: PromptMode = "dual"
+    options: SegmentOptions = EVERY_PIXEL
     bank: bool = True
     examples: bool = False
     tuned: bool = False
-    refine: int = 0
-    refine_mode: RefineMode = "pool"
     token_wise: bool = True
     guidance: Literal["visual", "upsampled"] = "visual"
     guidance_levels: tuple[int, ...] | None = None
     joined: Joined = "average"
     decoder: bool = True
-    scene: bool = True
-    templates: int | None = None
 
     @property
-    def switches(self) -> Mapping[str, object]:
+    def forward(self) -> Mapping[str, object]:
         """Changes of the network's `ForwardOptions`; none for the whole network."""
         changes: dict[str, object] = {}
         if not self.token_wise:
@@ -77,23 +71,26 @@ class Configuration:
 
 #: The rows that every results table has.
 STANDARD = (
-    Configuration("text", prompts="text"),
-    Configuration("visual", prompts="visual"),
+    Configuration("text", EVERY_PIXEL.replace(prompts="text")),
+    Configuration("visual", EVERY_PIXEL.replace(prompts="visual")),
     Configuration("dual"),
-    Configuration("dual, refined", refine=1),
+    Configuration("dual, refined", EVERY_PIXEL.replace(refine=1)),
     Configuration("dual, no tokens", token_wise=False),
     Configuration("dual, no guidance", guidance_levels=()),
-    Configuration("dual, no scene", scene=False),
+    Configuration("dual, no class prior", EVERY_PIXEL.replace(class_prior=False)),
 )
 
 #: Two more where example pictures are at hand.
 WITH_EXAMPLES = (
     Configuration("dual, examples", examples=True),
-    Configuration("dual, examples, refined", examples=True, refine=1),
+    Configuration("dual, examples, refined", EVERY_PIXEL.replace(refine=1), examples=True),
 )
 
 #: Another where tuned prompts are.
 WITH_TUNED = (Configuration("dual, tuned", tuned=True),)
+
+#: The only row where pixels may stay unlabelled and background is a class.
+WITH_UNLABELLED = (Configuration("unlabelled on", SegmentOptions()),)
 
 
 def chosen(configurations: Sequence[Configuration], names: Sequence[str]) -> list[Configuration]:

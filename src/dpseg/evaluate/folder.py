@@ -1,34 +1,34 @@
 """Running configurations of a model over the labelled photos of a folder.
 
 Every pixel gets one of the set's names, and the label's own size counts. With unlabelled pixels
-on, the whole `Segmenter` answers, and what it leaves unlabelled is one more class.
+on, what is left unlabelled is one more class.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from dpseg.arrays import ImageArray, IntArray
+from dpseg.arrays import IntArray
 from dpseg.data.dataset import BACKGROUND, LabelledFolder
 from dpseg.data.plain_names import is_background
 from dpseg.data.splits import unseen_classes
 from dpseg.engines.protocol import Engine
 from dpseg.errors import DataError
-from dpseg.evaluate.answers import ModelAnswers, Protocol
-from dpseg.evaluate.configuration import STANDARD, Configuration
+from dpseg.evaluate.configuration import STANDARD, WITH_UNLABELLED, Configuration
 from dpseg.evaluate.parallel import Job, count
-from dpseg.evaluate.results import Answers, Evaluation, Sample
+from dpseg.evaluate.predictions import Predictions
+from dpseg.evaluate.results import Evaluation, Predict, Sample
 from dpseg.factory import load
+from dpseg.inference.options import Protocol
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import CropSource
-from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import Vocabulary
 
 UNLABELLED_NAME = "unlabelled"
@@ -73,9 +73,14 @@ class Task:
     protocol: Protocol = "dpseg"
     engine: load.EngineName | None = None
 
+    @property
+    def rows(self) -> Sequence[Configuration]:
+        """The configurations that are run."""
+        return WITH_UNLABELLED if self.unlabelled else self.configurations
+
     def load(self) -> tuple[Engine, PromptBank | None]:
         """Load the model and its bank."""
-        switched = not self.unlabelled and any(one.switches for one in self.configurations)
+        switched = any(one.forward for one in self.rows)
         engine: load.EngineName | None = self.engine or ("torch" if switched else None)
         return load.load_engine(self.model, engine=engine)
 
@@ -122,18 +127,13 @@ def evaluate_folder(task: Task, *, processes: int = 1, progress: bool = False) -
     vocabulary = samples.folder.vocabulary
     unseen = None if task.unseen is None else unseen_classes(task.unseen, Vocabulary.of(names))
     loaded = task.load()
-    configurations = [one.name for one in task.configurations]
-    make: Callable[[_Loaded | None], Answers]
-    if task.unlabelled:
-        make = partial(_segmenter_answers, task, vocabulary)
-        configurations = ["unlabelled on"]
-    else:
-        examples = _examples(task, loaded[0]) if task.examples else None
-        make = partial(_model_answers, task, vocabulary, groups, examples)
+    examples = _examples(task, loaded[0]) if task.examples else None
     job = Job(
-        answers=partial(make, loaded if processes == 1 else None),
+        predict=partial(
+            _predictions, task, vocabulary, groups, examples, loaded if processes == 1 else None
+        ),
         samples=samples,
-        configurations=len(configurations),
+        configurations=len(task.rows),
         classes=len(names),
     )
     counted = count(job, processes=processes, name=samples.folder.name, progress=progress)
@@ -142,7 +142,7 @@ def evaluate_folder(task: Task, *, processes: int = 1, progress: bool = False) -
         names=tuple(names),
         unseen=unseen,
         pictures=counted.pictures,
-        accumulators=dict(zip(configurations, counted.accumulators, strict=True)),
+        accumulators=dict(zip((one.name for one in task.rows), counted.accumulators, strict=True)),
         best=counted.best,
         worst=counted.worst,
     )
@@ -151,18 +151,18 @@ def evaluate_folder(task: Task, *, processes: int = 1, progress: bool = False) -
 _Loaded = tuple[Engine, PromptBank | None]
 
 
-def _model_answers(
+def _predictions(
     task: Task,
     vocabulary: Vocabulary,
     groups: IntArray | None,
     examples: CropSource | None,
     loaded: _Loaded | None,
-) -> Answers:
+) -> Predict:
     engine, bank = loaded or task.load()
-    return ModelAnswers(
+    return Predictions(
         engine,
         vocabulary,
-        task.configurations,
+        task.rows,
         bank=bank,
         examples=examples,
         tuned=None if task.tuned is None else TunedPrompts.load(task.tuned),
@@ -170,16 +170,6 @@ def _model_answers(
         protocol=task.protocol,
         groups=groups,
     )
-
-
-def _segmenter_answers(task: Task, vocabulary: Vocabulary, loaded: _Loaded | None) -> Answers:
-    find = Segmenter(*(loaded or task.load())).prepare(vocabulary)
-
-    def answer(image: ImageArray) -> list[IntArray]:
-        labels = find(image).labels
-        return [np.where(labels < 0, len(vocabulary), labels)]
-
-    return answer
 
 
 def _open(task: Task) -> tuple[list[str], LabelledSamples, IntArray | None]:

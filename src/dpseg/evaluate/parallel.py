@@ -1,6 +1,6 @@
 """Counting a set in several processes; one process runs the same code.
 
-Each process makes its own answers (loads its own model) once, then counts one batch of pictures
+Each process makes its own predict (loads its own model) once, then counts one batch of pictures
 after the other. Counts are whole numbers that add up, so the result does not depend on who
 counted what.
 """
@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from dpseg.errors import DataError
-from dpseg.evaluate.results import Answers, PartialResult, Sample, count_pictures
+from dpseg.evaluate.results import PartialResult, Predict, Sample, count_pictures
 
 BATCH = 4  # pictures that a process takes at a time
 THREADS = "OMP_NUM_THREADS"
@@ -41,13 +41,13 @@ class Job:
     """A set to count, in a form that a process can be given.
 
     Attributes:
-        answers: makes the answers, in the process that will use them.
+        predict: makes the predict, in the process that will use them.
         samples: the pictures.
         configurations: how many label maps an answer has.
         classes: K.
     """
 
-    answers: Callable[[], Answers]
+    predict: Callable[[], Predict]
     samples: Samples
     configurations: int
     classes: int
@@ -85,9 +85,9 @@ def count(
 
 
 def _alone(job: Job, batches: Sequence[Sequence[int]]) -> Iterator[PartialResult]:
-    answers = job.answers()
+    predict = job.predict()
     for batch in batches:
-        yield _count_batch(job, answers, batch)
+        yield _count_batch(job, predict, batch)
 
 
 def _together(
@@ -106,9 +106,9 @@ def _together(
             pool.shutdown(cancel_futures=True)
 
 
-def _count_batch(job: Job, answers: Answers, batch: Sequence[int]) -> PartialResult:
+def _count_batch(job: Job, predict: Predict, batch: Sequence[int]) -> PartialResult:
     samples = ((number, job.samples[number]) for number in batch)
-    return count_pictures(answers, samples, job.configurations, job.classes)
+    return count_pictures(predict, samples, job.configurations, job.classes)
 
 
 @contextmanager
@@ -132,9 +132,9 @@ def _begin(job: Job) -> None:
 
 
 @cache
-def _answers() -> Answers:
+def _answers() -> Predict:
     """Load the model at first use, so that an error of it reaches the caller."""
-    return _jobs[0].answers()
+    return _jobs[0].predict()
 
 
 def _count_in_process(batch: Sequence[int]) -> PartialResult:

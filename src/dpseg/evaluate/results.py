@@ -24,7 +24,7 @@ from dpseg.files import write_text
 #: A picture H W 3 and its class indices H W.
 Sample: TypeAlias = "tuple[ImageArray, IntArray]"
 #: Gives class indices H W of a picture H W 3, one map a configuration.
-Answers: TypeAlias = "Callable[[ImageArray], Sequence[IntArray]]"
+Predict: TypeAlias = "Callable[[ImageArray], Sequence[IntArray]]"
 
 REMARKABLE = 4  # pictures kept of the best, and of the worst
 
@@ -83,12 +83,12 @@ class PartialResult:
 
 
 def count_picture(
-    answers: Answers, number: int, sample: Sample, classes: int, *, ignore_index: int = 255
+    predict: Predict, number: int, sample: Sample, classes: int, *, ignore_index: int = 255
 ) -> PartialResult:
-    """Count the answers to one picture.
+    """Count the predict to one picture.
 
     Args:
-        answers: of a model or anything else that labels pictures.
+        predict: of a model or anything else that labels pictures.
         number: position of the picture among the samples.
         sample: the picture and its labels.
         classes: K.
@@ -105,7 +105,7 @@ def count_picture(
     if image.shape[:2] != label.shape:
         raise ShapeError(f"picture {image.shape} and label {label.shape} differ in size")
     truth = object_truth(label, ignore_index)
-    said = answers(image)
+    said = predict(image)
     accumulators = tuple(Accumulators.of_picture(one, truth, classes) for one in said)
     figure = miou(accumulators[0].confusion)
     answer = Answer(number, figure, image, truth.target, said[0])
@@ -114,17 +114,17 @@ def count_picture(
 
 
 def count_pictures(
-    answers: Answers,
+    predict: Predict,
     samples: Iterable[tuple[int, Sample]],
     configurations: int,
     classes: int,
     *,
     ignore_index: int = 255,
 ) -> PartialResult:
-    """Count the answers to some pictures; see `count_picture`."""
+    """Count the predict to some pictures; see `count_picture`."""
     counted = PartialResult.nothing(configurations, classes)
     for number, sample in samples:
-        counted += count_picture(answers, number, sample, classes, ignore_index=ignore_index)
+        counted += count_picture(predict, number, sample, classes, ignore_index=ignore_index)
     return counted
 
 

@@ -17,12 +17,13 @@ from timm.layers.conv2d_same import Conv2dSame
 from torch import Tensor, nn
 from torch.export import Dim
 
+from dpseg.arrays import PromptSet
 from dpseg.encoders.kernel_projection import KernelProjection
 from dpseg.encoders.lite import LEVEL_CHANNELS, STRIDE, LiteImageTower
 from dpseg.encoders.minilm import MiniLMNetwork, unit_embeddings
 from dpseg.engines.onnx_files import names_of
 from dpseg.factory.lite import LiteModel
-from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
+from dpseg.model.dpseg import DPSeg, ForwardOptions
 
 #: Sizes of the inputs that a graph is traced with; all of them stay free in the graph.
 CLASSES, HEIGHT, WIDTH, TOKENS, PARTS = 12, 6, 8, 5, 3
@@ -74,7 +75,7 @@ def text_graph(text_map: KernelProjection, network: MiniLMNetwork) -> Graph:
     )
 
 
-def score_graph(model: LiteModel, switches: ForwardOptions) -> Graph:
+def score_graph(model: LiteModel, options: ForwardOptions) -> Graph:
     """Take a picture's features and K classes' prompts to logits; early rejection included."""
     height, width, classes = Dim("height", min=1), Dim("width", min=1), Dim("classes", min=1)
     tokens, parts = Dim("tokens", min=1), Dim("parts", min=1)
@@ -116,7 +117,7 @@ def score_graph(model: LiteModel, switches: ForwardOptions) -> Graph:
         "visual_mask",
     ]
     return Graph(
-        module=_Score(model.network, levels, switches),
+        module=_Score(model.network, levels, options),
         arguments=arguments,
         free=free,
         inputs=inputs,
@@ -148,11 +149,11 @@ class _Text(nn.Module):
 
 
 class _Score(nn.Module):
-    def __init__(self, network: DPSeg, levels: Sequence[int], switches: ForwardOptions) -> None:
+    def __init__(self, network: DPSeg, levels: Sequence[int], options: ForwardOptions) -> None:
         super().__init__()
         self.network = network
         self.levels = levels
-        self.switches = switches
+        self.options = options
 
     def forward(
         self,
@@ -166,7 +167,7 @@ class _Score(nn.Module):
         visual_tokens: Tensor,
         visual_mask: Tensor,
     ) -> Tensor:
-        prompts = Prompts(
+        prompts = PromptSet(
             text_embedding=text_embedding,
             visual_embedding=visual_embedding,
             visual_features=dict(zip(self.levels, visual_features, strict=True)),
@@ -176,7 +177,7 @@ class _Score(nn.Module):
             visual_mask=visual_mask,
         )
         features = {j: f[None] for j, f in zip(self.levels, image_features, strict=True)}
-        logits: Tensor = self.network(image_embedding[None], features, prompts, self.switches)
+        logits: Tensor = self.network(image_embedding[None], features, prompts, self.options)
         return logits[0]
 
 

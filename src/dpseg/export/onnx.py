@@ -66,7 +66,7 @@ def export_lite(
     *,
     precisions: Precisions | None = None,
     pictures: Iterable[ImageArray] = (),
-    switches: ForwardOptions | None = None,
+    options: ForwardOptions | None = None,
 ) -> list[Path]:
     """Write a model as ONNX.
 
@@ -77,7 +77,7 @@ def export_lite(
         model_file: what the model was loaded from; the graphs are written beside it.
         precisions: of the graphs.
         pictures: on which an int8 image tower's ranges are measured; sides multiples of the stride.
-        switches: what takes part in scoring.
+        options: what takes part in scoring.
 
     Returns:
         The files.
@@ -86,7 +86,7 @@ def export_lite(
     network, _ = text_tower.load()
     image = to_onnx(image_graph(model))
     text = to_onnx(text_graph(model.text_map, network))
-    score = to_onnx(score_graph(model, switches or ForwardOptions()))
+    score = to_onnx(score_graph(model, options or ForwardOptions()))
     if precisions.image == "int8":
         image = quantise_pictures(image, pictures)
     elif precisions.image == "int8-weights":

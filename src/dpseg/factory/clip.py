@@ -62,10 +62,10 @@ class ClipModel(nn.Module):
             digest.update(tensor.to(torch.float16).cpu().numpy().tobytes())
         return digest.hexdigest()[:16]
 
-    def switches(self) -> ForwardOptions:
+    def forward_options(self) -> ForwardOptions:
         """Tell what can take part: an untrained decoder would enlarge F_c and change nothing."""
         trained = isinstance(self.network, (SED, ErrSeg)) or (
-            isinstance(self.network, DPSeg) and not self.network.decoder.silent
+            isinstance(self.network, DPSeg) and not self.network.decoder.untrained
         )
         return ForwardOptions(decoder=trained, class_chunk=CLASS_CHUNK)
 
@@ -77,27 +77,27 @@ class ClipModel(nn.Module):
 
 
 def clip_engine(
-    model: ClipModel, *, switches: ForwardOptions | None = None, brief: bool = False
+    model: ClipModel, *, options: ForwardOptions | None = None, brief: bool = False
 ) -> TorchEngine:
     """Run a model on torch.
 
     Args:
         model: the model; it is frozen.
-        switches: what takes part in scoring; None for all that is trained.
+        options: what takes part in scoring; None for all that is trained.
         brief: put each name into one template, not M, where no decoder was trained on M.
     """
-    encoder, switches = model.encoder, switches or model.switches()
+    encoder, options = model.encoder, options or model.forward_options()
     info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
-    token_wise = isinstance(model.network, DPSeg) and switches.decoder
+    token_wise = isinstance(model.network, DPSeg) and options.decoder
     info = replace(info, near=None, token_wise=token_wise or not brief)
-    if brief and isinstance(model.network, DPSeg) and not switches.decoder:
+    if brief and isinstance(model.network, DPSeg) and not options.decoder:
         info = replace(info, templates=(PLAIN_TEMPLATE,))
     return TorchEngine(
         model,
         encoder=encoder,
         network=model.network,
         info=info,
-        switches=switches,
+        options=options,
     )
 
 
@@ -129,8 +129,13 @@ def load_clip(path: Path) -> ClipModel:
     state, metadata = read_tensors(path, kind="model on CLIP towers")
     try:
         model = ClipModel(ClipConfig.model_validate(json.loads(metadata["config"])))
-        model.load_state_dict(state)
+        model.load_state_dict({_present_name(key): tensor for key, tensor in state.items()})
     except (KeyError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path} is no model on CLIP towers: {reason}") from error
     return model.eval()
+
+
+def _present_name(key: str) -> str:
+    """Bring a tensor's name in a file of an earlier release to what the module is called now."""
+    return key.replace("network.mixes.", "network.template_projection.")

@@ -89,18 +89,18 @@ class LiteEncoder:
 
 
 def lite_engine(
-    model: LiteModel, *, text_tower: MiniLM | None = None, switches: ForwardOptions | None = None
+    model: LiteModel, *, text_tower: MiniLM | None = None, options: ForwardOptions | None = None
 ) -> TorchEngine:
     """Run a model on torch.
 
     Args:
         model: the model; it is frozen.
         text_tower: embeds sentences; None loads it.
-        switches: what takes part in scoring.
+        options: what takes part in scoring.
     """
     encoder = LiteEncoder(model, text_tower or MiniLM())
     info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
-    return TorchEngine(model, encoder=encoder, network=model.network, info=info, switches=switches)
+    return TorchEngine(model, encoder=encoder, network=model.network, info=info, options=options)
 
 
 def lite_decoder(config: LiteConfig) -> DecoderConfig:

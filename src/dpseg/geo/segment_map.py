@@ -25,7 +25,7 @@ from dpseg.geo.rules import MapRules
 from dpseg.imaging.draw import SHOWN_SIDES
 from dpseg.imaging.draw import overlay as draw_overlay
 from dpseg.imaging.label_image import colour_table, to_indices, to_labels, unlabelled_index
-from dpseg.inference.finder import Finder
+from dpseg.inference.query import Query
 
 #: Side of the blocks in which labels are stored; windows' cores begin at its multiples.
 BLOCK = 256
@@ -77,7 +77,7 @@ def plan_squares(map_hw: tuple[int, int], rules: MapRules) -> Iterator[Square]:
 
 
 def segment_map(
-    find: Finder,
+    query: Query,
     path: Path,
     folder: Path,
     *,
@@ -92,7 +92,7 @@ def segment_map(
     of `labels.png`; its nodata value means unlabelled. Without data in the map, no label.
 
     Args:
-        find: a prepared question; see `Segmenter.prepare`.
+        query: what is asked; see `Segmenter.prepare`.
         path: a file that rasterio reads, such as a GeoTIFF, with a world file if it needs one.
         folder: made if it is not there.
         rules: bands, values, windows, polygons.
@@ -115,7 +115,7 @@ def segment_map(
             folder.mkdir(parents=True, exist_ok=True)
             look = Look.of(source, rules)
             with atomic_write(folder / "labels.tif") as temporary:
-                counts = _label(find, source, look, rules, temporary, progress)
+                counts = _label(query, source, look, rules, temporary, progress)
             if rules.polygons:
                 with atomic_write(folder / f"polygons.{rules.polygons}") as temporary:
                     write_polygons(
@@ -171,7 +171,7 @@ class _MapCounts:
 
 
 def _label(
-    find: Finder,
+    query: Query,
     source: Any,
     look: Look,
     rules: MapRules,
@@ -180,24 +180,24 @@ def _label(
 ) -> _MapCounts:
     """Write the labels of all squares to a GeoTIFF."""
     rasterio = require_extra("rasterio", "geo")
-    counts = _MapCounts(find.classes, source.height * source.width)
+    counts = _MapCounts(query.classes, source.height * source.width)
     measure = PixelAreas(Position.of(source), (source.height, source.width))
     squares = list(plan_squares((source.height, source.width), rules))
-    with rasterio.open(target, "w", **_profile(source, len(find.classes))) as sink:
-        sink.update_tags(classes=json.dumps(find.classes, ensure_ascii=False))
+    with rasterio.open(target, "w", **_profile(source, len(query.classes))) as sink:
+        sink.update_tags(classes=json.dumps(query.classes, ensure_ascii=False))
         if sink.dtypes[0] == "uint8":
-            colours = colour_table(len(find.classes)).tolist()
+            colours = colour_table(len(query.classes)).tolist()
             sink.write_colormap(1, {k: tuple(colour) for k, colour in enumerate(colours)})
         for number, square in enumerate(squares, 1):
             photo, valid = look.read(source, _window(square.seen))
             labels = np.full(valid.shape, -1, np.int32)
             if valid[square.core].any():
-                result = find(photo)
+                result = query(photo)
                 counts.settings = result.settings
                 labels[valid] = result.labels[valid]
             core = labels[square.core]
             counts.add(core, measure(square.kept))
-            sink.write(to_indices(core, len(find.classes)), 1, window=_window(square.kept))
+            sink.write(to_indices(core, len(query.classes)), 1, window=_window(square.kept))
             progress(number, len(squares))
     return counts
 

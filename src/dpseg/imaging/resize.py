@@ -1,7 +1,8 @@
-"""Resampling as matrix products: one small matrix a side resizes a whole stack of maps.
+"""Resizing: photos by one rule, stacks of maps by matrix products.
 
-Both kinds work for any pair of sizes, up or down. Area resampling keeps the mean (for masks);
-bilinear resampling has its samples at pixel centres, as `align_corners=False` elsewhere.
+One small matrix a side resizes a whole stack of maps, for any pair of sizes, up or down. Area
+resampling keeps the mean (for masks); bilinear resampling has its samples at pixel centres, as
+`align_corners=False` elsewhere.
 """
 
 from __future__ import annotations
@@ -11,7 +12,11 @@ from functools import lru_cache
 import numpy as np
 from PIL import Image
 
-from dpseg.arrays import FloatArray, LabelArray
+from dpseg.arrays import FloatArray, ImageArray, LabelArray
+
+#: As SED, CAT-Seg and the paper bring photos to size: the short side, at most the long one.
+SQUASH_SHORT, SQUASH_LONG = 640, 2560
+FILTER = Image.Resampling.BILINEAR  # by photos kept aside: bicubic costs 0.3 points (docs/log)
 
 
 @lru_cache(maxsize=256)
@@ -107,3 +112,43 @@ def resize_nearest(labels: LabelArray, size_hw: tuple[int, int]) -> LabelArray:
         return labels
     resized = Image.fromarray(labels).resize(size_hw[::-1], Image.Resampling.NEAREST)
     return np.asarray(resized, dtype=np.int32)
+
+
+def resize_image(
+    image: ImageArray | Image.Image,
+    size_hw: tuple[int, int],
+    *,
+    box: tuple[int, int, int, int] | None = None,
+) -> ImageArray:
+    """Bring a photo, or a part of it, to the size at which a model looks at it.
+
+    Args:
+        image: H W 3, or the same as a picture of Pillow.
+        size_hw: the new height and width.
+        box: left, top, right, bottom of the part in pixels; None for the whole.
+
+    Returns:
+        h w 3.
+    """
+    picture = image if isinstance(image, Image.Image) else Image.fromarray(image)
+    resized = picture.resize(size_hw[::-1], FILTER, box=box, reducing_gap=2.0)
+    return np.array(resized)  # a copy: Pillow's own memory is read-only, which torch minds
+
+
+def squash_image(image: ImageArray, size_hw: tuple[int, int]) -> ImageArray:
+    """Bring a photo to a size whatever its aspect, as SED, CAT-Seg and the paper do.
+
+    Args:
+        image: H W 3.
+        size_hw: the new height and width.
+
+    Returns:
+        h w 3: first the short side is brought to 640 pixels, then both sides to the size.
+    """
+    height, width = image.shape[:2]
+    scale = min(SQUASH_SHORT / min(height, width), SQUASH_LONG / max(height, width))
+    size_wh = (round(width * scale), round(height * scale))
+    resized = np.asarray(Image.fromarray(image).resize(size_wh, Image.Resampling.BILINEAR))
+    planes = resized.transpose(2, 0, 1).astype(np.float32)  # 3 H W
+    square = resize_bilinear(planes, size_hw)
+    return np.ascontiguousarray(square.round().astype(np.uint8).transpose(1, 2, 0))

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from dpseg.arrays import FloatArray, ImageArray, LabelArray
+from dpseg.imaging.resize import resize_image
 
 #: From winner, its score and the best distractor's score to labels; all of one strip, h w.
 Decide = Callable[[LabelArray, FloatArray, FloatArray], LabelArray]
@@ -108,7 +109,7 @@ def cut_views(photo: ImageArray, views: Sequence[View]) -> Iterator[ImageArray]:
     picture = Image.fromarray(photo)
     for view in views:
         box = (view.left, view.top, view.right, view.bottom)
-        yield np.array(picture.resize(view.size_hw[::-1], Image.Resampling.BILINEAR, box=box))
+        yield resize_image(picture, view.size_hw, box=box)
 
 
 def view_weights(

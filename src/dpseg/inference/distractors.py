@@ -16,13 +16,14 @@ from math import sqrt
 
 import numpy as np
 
-from dpseg.arrays import FloatArray, LabelArray
+from dpseg.arrays import AnyArray, FloatArray, LabelArray, PromptSet
 from dpseg.engines.protocol import Engine
 from dpseg.inference.class_prior import PRESENT
 from dpseg.inference.hypernyms import hypernyms_of, stem
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import l2_normalize
+from dpseg.prompts.prompt_set import build_prompts
 from dpseg.prompts.templates import PLAIN_TEMPLATE
 from dpseg.prompts.text import encode_texts
 from dpseg.vocabulary import ClassEntry, Vocabulary, fold
@@ -213,10 +214,12 @@ class Distractors:
         cache: PromptCache | None,
         rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
-        self._runtime = engine
+        self._engine = engine
         self._bank = bank
         self._cache = cache
         self._rules = rules
+        self._names: list[str] = []
+        self._prompts: PromptSet[AnyArray] | None = None
 
     def in_photo(
         self, vocabulary: Vocabulary, text_embedding: FloatArray, image_embedding: FloatArray
@@ -238,10 +241,26 @@ class Distractors:
         picked = pick_distractors(image_embedding, text_embedding, vectors, self._near, self._rules)
         return [names[index] for index in picked]
 
+    def prompts(self, names: Sequence[str]) -> PromptSet[AnyArray]:
+        """Give the prompts of some distractors; each is made once.
+
+        Args:
+            names: at least one.
+        """
+        missing = [name for name in names if name not in self._names]
+        if missing:
+            made = build_prompts(
+                self._engine, Vocabulary.of(missing), bank=self._bank, cache=self._cache
+            )
+            self._prompts = made if self._prompts is None else self._prompts.concat(made)
+            self._names += missing
+        assert self._prompts is not None
+        return self._prompts.select([self._names.index(name) for name in names])
+
     @cached_property
     def _near(self) -> float:
         """Take what is given, or what so few pairs of distractors exceed as in `dpseg-lite`."""
-        given = self._rules.near if self._rules.near is not None else self._runtime.info.near
+        given = self._rules.near if self._rules.near is not None else self._engine.info.near
         return near_pairs(np.stack(list(self._vectors.values()))) if given is None else given
 
     @cached_property
@@ -254,9 +273,9 @@ class Distractors:
                 missing.append(entry.name)
             else:
                 vectors[entry.name] = self._bank.text_embedding[row]
-        templates = self._runtime.info.templates
+        templates = self._engine.info.templates
         texts = encode_texts(
-            self._runtime,
+            self._engine,
             missing,
             self._cache,
             templates=templates if len(templates) <= FEW_TEMPLATES else (PLAIN_TEMPLATE,),

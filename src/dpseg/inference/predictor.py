@@ -1,6 +1,6 @@
-"""One photo and one question through the model: views, distractors, rounds of refinement, labels.
+"""The one path from a photo and prompts to labels: encode once, predict as often as asked.
 
-`Segmenter` brings photos and questions in order; this module spends the model's passes on them.
+`Segmenter`, evaluation, folders, maps, videos and the service all go through here.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from functools import partial
 
 import numpy as np
 
-from dpseg.arrays import FloatArray, ImageArray, LabelArray
+from dpseg.arrays import AnyArray, FloatArray, ImageArray, LabelArray, PromptSet
 from dpseg.engines.blas_threads import one_blas_thread
-from dpseg.engines.protocol import Engine, ImageFeatures, VisualEmbedding
+from dpseg.engines.protocol import Engine, ImageFeatures
+from dpseg.errors import PromptError
 from dpseg.explain import Evidence
+from dpseg.imaging.resize import squash_image
 from dpseg.imaging.tiling import (
+    DEFAULT_RULES,
     Decide,
     TilingRules,
     View,
@@ -25,83 +28,67 @@ from dpseg.imaging.tiling import (
     plan_views,
 )
 from dpseg.inference.class_prior import class_prior, presence_gate
-from dpseg.inference.distractors import Distractors, UnlabelledRules, leave_unlabelled
+from dpseg.inference.distractors import (
+    DEFAULT_UNLABELLED,
+    Distractors,
+    UnlabelledRules,
+    leave_unlabelled,
+)
 from dpseg.inference.hypernyms import with_hypernyms
+from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
+from dpseg.inference.query import Query
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.ontology import PromptMode, PromptOntology
-from dpseg.prompts.pooling import l2_normalize
-from dpseg.prompts.refine import (
-    RefineMode,
-    found_classes,
-    is_still,
-    refine_prompts,
-    sigmoid,
-)
-from dpseg.prompts.visual import VisualPromptSource
+from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
+from dpseg.prompts.prompt_set import build_prompts, in_mode, repeat_templates
+from dpseg.prompts.refine import found_classes, is_still, refine_prompts, sigmoid
+from dpseg.prompts.tuned import TunedPrompts
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedExamples:
-    """Example pictures, encoded once for all photos of a call: a source of visual prompts.
+class EncodedPhoto:
+    """A photo as a model saw it.
 
     Attributes:
-        names: of the classes that are shown.
-        prompts: class index to one row a picture.
+        photo: H W 3.
+        views: the parts of it that were looked at; the first is the whole.
+        images: of each view, at the model's size, h w 3.
+        features: of each view.
     """
 
-    names: tuple[str, ...]
-    prompts: Mapping[int, VisualEmbedding]
-
-    def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
-        """Give them; every vocabulary of a call begins with the given classes."""
-        return self.prompts
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """What is asked of every photo of a call; see `Segmenter.__call__`."""
-
-    vocabulary: Vocabulary
-    examples: EncodedExamples
-    refine: int
-    refine_mode: RefineMode
-    unlabelled: bool
-    prompts: PromptMode
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """A photo as the model saw it: its views, their pixels and their features."""
-
-    photo_hw: tuple[int, int]
+    photo: ImageArray
     views: list[View]
-    pictures: list[ImageArray]
+    images: list[ImageArray]
     features: list[ImageFeatures]
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width of the photo."""
+        return self.photo.shape[0], self.photo.shape[1]
 
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
     """Scores in [0, 1] of every view, K h w each, their blend at low resolution, its labels h w.
 
-    `prior` K 1 1 is what the scene adds to logits.
+    `bias` K 1 1 is what the class prior or the presence gate adds to logits.
     """
 
-    prior: FloatArray
+    bias: FloatArray
     by_view: Sequence[FloatArray]
     low: FloatArray
     positions: LabelArray
 
 
-class Pipeline:
+class Predictor:
     """A model with its bank, cache and rules.
 
     Args:
         engine: the loaded model.
         bank: visual prompts of many names, or None.
-        cache: where prompt embeddings are kept.
+        cache: where prompt embeddings are kept; None for the usual folder.
         tiling: when and how large photos are cut into tiles.
         unlabelled_rules: how readily pixels are left unlabelled.
     """
@@ -109,112 +96,132 @@ class Pipeline:
     def __init__(
         self,
         engine: Engine,
-        bank: PromptBank | None,
+        bank: PromptBank | None = None,
         *,
-        cache: PromptCache,
-        tiling: TilingRules,
-        unlabelled_rules: UnlabelledRules,
+        cache: PromptCache | None = None,
+        tiling: TilingRules = DEFAULT_RULES,
+        unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
         self.engine = engine
-        self.cache = cache
+        self.cache = cache or PromptCache()
         self._bank = bank
         self._tiling = tiling
         self._rules = unlabelled_rules
-        self._unnamed = Distractors(engine, bank, cache=cache, rules=unlabelled_rules)
-        self._distractor_prompts: dict[PromptMode, PromptOntology] = {}
+        self._distractors = Distractors(engine, bank, cache=self.cache, rules=unlabelled_rules)
 
     @one_blas_thread
-    def ontology(self, question: Question) -> PromptOntology:
-        """Make the prompts of the given classes."""
-        vocabulary = question.vocabulary
-        if self._bank is not None:
-            vocabulary = with_hypernyms(vocabulary, self._bank)
-        return self._build(vocabulary, question.prompts, question.examples)
-
-    def _build(
+    def prepare(
         self,
         vocabulary: Vocabulary,
-        kind: PromptMode,
-        examples: VisualPromptSource | None = None,
-    ) -> PromptOntology:
-        return PromptOntology.build(
-            self.engine,
-            vocabulary,
-            bank=self._bank,
-            examples=examples,
-            cache=self.cache,
-            prompts=kind,
+        options: SegmentOptions = DEFAULT_OPTIONS,
+        *,
+        pictures: Mapping[int, VisualEmbedding] | None = None,
+        tuned: TunedPrompts | None = None,
+    ) -> Query:
+        """Encode the prompts of some classes.
+
+        Args:
+            vocabulary: the classes.
+            options: everything else that is asked.
+            pictures: of some classes, class index to one row a picture.
+            tuned: outranks names and pictures of the classes that it holds.
+
+        Returns:
+            What `predict` takes.
+
+        Raises:
+            PromptError: the tuned prompts are of another model, or visual prompts alone are asked
+                for and a class has none.
+        """
+        asked = vocabulary
+        if self._bank is not None and options.hypernyms:
+            asked = with_hypernyms(vocabulary, self._bank)
+        prompts = build_prompts(
+            self.engine, asked, bank=self._bank, pictures=pictures, cache=self.cache
+        )
+        if tuned is not None:
+            prompts = tuned.applied(prompts, vocabulary, self.engine.info.encoder_key)
+        if options.prompts == "visual" and not prompts.visual_mask.all():
+            bare = [vocabulary.names[index] for index in np.flatnonzero(~prompts.visual_mask)]
+            raise PromptError(f"visual prompts alone need a picture of each class; none: {bare}")
+        return Query(
+            predictor=self,
+            vocabulary=vocabulary,
+            prompts=prompts,
+            options=options,
+            shown=tuple(vocabulary.names[index] for index in pictures or ()),
         )
 
-    def _with_distractors(
-        self, ontology: PromptOntology, distractors: Sequence[str]
-    ) -> PromptOntology:
-        """Put distractors behind the given classes; each distractor's prompts are made once."""
-        if not distractors:
-            return ontology
-        known = self._distractor_prompts.get(ontology.kind)
-        missing = [
-            name for name in distractors if known is None or name not in known.vocabulary.names
-        ]
-        if missing:
-            made = self._build(Vocabulary.of(missing), ontology.kind)
-            known = made if known is None else known.joined(made)
-            self._distractor_prompts[ontology.kind] = known
-        assert known is not None
-        rows = [known.vocabulary.names.index(name) for name in distractors]
-        return ontology.joined(known.select(rows))
-
-    @one_blas_thread
-    def answer(
-        self, photo: ImageArray, question: Question, ontology: PromptOntology
-    ) -> Segmentation:
-        """Segment one photo.
+    def encode(self, photo: ImageArray, protocol: Protocol = "dpseg") -> EncodedPhoto:
+        """Look at a photo, H W 3; what is asked of it may change afterwards.
 
         Args:
             photo: H W 3.
-            question: what is asked.
-            ontology: prompts of the question's classes.
+            protocol: `"sed"` squashes the photo to a square, whatever its aspect.
+        """
+        info, photo_hw = self.engine.info, (photo.shape[0], photo.shape[1])
+        if protocol == "sed":
+            square = (info.image_size, info.image_size)
+            views, images = [View(0, 0, *photo_hw, square)], [squash_image(photo, square)]
+        else:
+            views = plan_views(
+                photo_hw, image_size=info.image_size, stride=info.stride, rules=self._tiling
+            )
+            images = list(cut_views(photo, views))
+        return EncodedPhoto(
+            photo, views, images, [self.engine.encode_image(image) for image in images]
+        )
+
+    @one_blas_thread
+    def predict(self, encoded: EncodedPhoto, query: Query) -> Segmentation:
+        """Segment one photo.
+
+        Args:
+            encoded: the photo, as this model saw it.
+            query: what is asked.
 
         Returns:
             The result, with the evidence that explains it.
         """
-        seen = self._look(photo)
-        distractors = self._distractors(seen, question, ontology)
-        ontology = self._with_distractors(ontology, distractors)
-        scored = self._score(seen, question, ontology)
+        options, given = query.options, len(query.vocabulary)
+        distractors = self._distractors_in(encoded, query)
+        prompts = query.prompts
+        if distractors:
+            prompts = prompts.concat(self._distractors.prompts(distractors))
+        scored = self._score(encoded, query, prompts)
         rounds = 0
-        while rounds < question.refine:
-            before, refined = scored, self._refine(seen, question, ontology, scored)
-            if refined is ontology:
+        while rounds < options.refine and options.prompts != "text":
+            before, refined = scored, self._refine(encoded, query, prompts, scored)
+            if refined is prompts:
                 break
-            ontology = refined
-            scored = self._score(seen, question, ontology, before)
+            prompts = refined
+            scored = self._score(encoded, query, prompts, before)
             rounds += 1
             if is_still(before.positions, scored.positions):
                 break
-        given = len(question.vocabulary)
         return Segmentation(
-            photo=photo,
-            labels=self._label(seen, question, scored),
-            classes=tuple(question.vocabulary.names),
+            photo=encoded.photo,
+            labels=self._label(encoded, query, scored),
+            classes=query.classes,
             scores=scored.low[:given],
             settings={
                 "model": self.engine.info.name,
-                "prompts": question.prompts,
-                "examples": list(question.examples.names),
-                "unlabelled": question.unlabelled,
+                "prompts": options.prompts,
+                "examples": list(query.shown),
+                "unlabelled": options.unlabelled,
                 "distractors": distractors,
-                "refine_mode": question.refine_mode if question.refine else None,
+                "rivals": distractors,  # the word of earlier releases
+                "refine_mode": options.refine_mode if options.refine else None,
                 "refine_rounds": rounds,
-                "views": len(seen.views),
+                "views": len(encoded.views),
             },
             evidence=Evidence(
-                names=(*question.vocabulary.names, *distractors),
+                names=(*query.classes, *distractors),
                 given=given,
                 scores=scored.low,
-                views=tuple(seen.views),
-                image_embeddings=tuple(one.image_embedding for one in seen.features),
-                prompts=ontology.arrays,
+                views=tuple(encoded.views),
+                image_embeddings=tuple(one.image_embedding for one in encoded.features),
+                prompts=_as_asked(prompts, options),
             ),
         )
 
@@ -230,82 +237,84 @@ class Pipeline:
         threshold = self._needed_score(names)
         return partial(leave_unlabelled, threshold=threshold, margin=self._rules.margin)
 
-    def _look(self, photo: ImageArray) -> _Seen:
-        info, photo_hw = self.engine.info, (photo.shape[0], photo.shape[1])
-        views = plan_views(
-            photo_hw, image_size=info.image_size, stride=info.stride, rules=self._tiling
-        )
-        pictures = list(cut_views(photo, views))
-        features = [self.engine.encode_image(picture) for picture in pictures]
-        return _Seen(photo_hw, views, pictures, features)
-
-    def _distractors(self, seen: _Seen, question: Question, ontology: PromptOntology) -> list[str]:
+    def _distractors_in(self, encoded: EncodedPhoto, query: Query) -> list[str]:
         """Choose the names that compete with the given ones in this photo."""
-        without_pictures = question.prompts == "visual" and self._bank is None
-        if not question.unlabelled or without_pictures:
+        without_pictures = query.options.prompts == "visual" and self._bank is None
+        if not query.options.unlabelled or without_pictures:
             return []
-        return self._unnamed.in_photo(
-            question.vocabulary,
-            l2_normalize(ontology.text_embedding.mean(axis=1)),
-            seen.features[0].image_embedding,
+        return self._distractors.in_photo(
+            query.vocabulary,
+            l2_normalize(query.prompts.text_embedding.mean(axis=1)),
+            encoded.features[0].image_embedding,
         )
 
     def _score(
         self,
-        seen: _Seen,
-        question: Question,
-        ontology: PromptOntology,
+        encoded: EncodedPhoto,
+        query: Query,
+        prompts: PromptSet[AnyArray],
         before: _Scored | None = None,
     ) -> _Scored:
         """Score the views; in a further round, only the classes that were found before."""
+        asked, given = _as_asked(prompts, query.options), len(query.vocabulary)
         if before is None:
-            logits = [self.engine.score(one, ontology.arrays) for one in seen.features]
-            prior = np.zeros((len(logits[0]), 1, 1), np.float32)
-            if question.unlabelled:  # a scene's shares would only make small things vanish here
-                given = len(question.vocabulary)
-                in_views = [presence_gate(view[:given]) for view in logits]
-                prior[:given] = np.max(in_views, axis=0)  # a tile shows what the whole view misses
-            else:
-                prior = class_prior(logits[0])
-            by_view = [sigmoid(view + prior) for view in logits]
+            logits = [self.engine.score(one, asked) for one in encoded.features]
+            bias = _bias(logits, given, query.options)
+            by_view = [sigmoid(view + bias) for view in logits]
         else:
-            found = found_classes(before.positions)
-            prompts, prior = ontology.arrays.select(found), before.prior
+            found, bias = found_classes(before.positions), before.bias
             by_view = [scores.copy() for scores in before.by_view]
-            for scores, one in zip(by_view, seen.features, strict=True):
-                scores[found] = sigmoid(self.engine.score(one, prompts) + prior[found])
-        low = merge_scores(by_view, seen.views, seen.photo_hw, self._tiling)
-        positions: LabelArray = low.argmax(axis=0).astype(
-            np.int32
-        )  # distractors count as classes here
-        if question.unlabelled:
-            positions[low.max(axis=0) < self._needed_score(len(question.vocabulary))] = -1
-        return _Scored(prior, by_view, low, positions)
+            for scores, one in zip(by_view, encoded.features, strict=True):
+                scores[found] = sigmoid(self.engine.score(one, asked.select(found)) + bias[found])
+        low = merge_scores(by_view, encoded.views, encoded.size_hw, self._tiling)
+        positions: LabelArray = low.argmax(axis=0).astype(np.int32)  # distractors are classes here
+        if query.options.unlabelled:
+            positions[low.max(axis=0) < self._needed_score(given)] = -1
+        return _Scored(bias, by_view, low, positions)
 
     def _refine(
-        self, seen: _Seen, question: Question, ontology: PromptOntology, scored: _Scored
-    ) -> PromptOntology:
+        self, encoded: EncodedPhoto, query: Query, prompts: PromptSet[AnyArray], scored: _Scored
+    ) -> PromptSet[AnyArray]:
         """Let what was found in the global view become its own prompt."""
-        crop = question.refine_mode == "crop"
+        crop = query.options.refine_mode == "crop"
         return refine_prompts(
-            ontology,
-            seen.pictures[0] if crop else seen.features[0],
+            prompts,
+            encoded.images[0] if crop else encoded.features[0],
             scored.positions,
             scored.low,
             engine=self.engine,
-            mode=question.refine_mode,
+            settings=query.options.refinement,
         )
 
-    def _label(self, seen: _Seen, question: Question, scored: _Scored) -> LabelArray:
-        given = len(question.vocabulary)
+    def _label(self, encoded: EncodedPhoto, query: Query, scored: _Scored) -> LabelArray:
+        given = len(query.vocabulary)
         return merge_labels(
             scored.by_view,
-            seen.views,
-            seen.photo_hw,
+            encoded.views,
+            encoded.size_hw,
             kept=given,
-            decide=self.decide(given) if question.unlabelled else None,
+            decide=self.decide(given) if query.options.unlabelled else None,
             rules=self._tiling,
         )
 
     def _needed_score(self, names: int) -> float:
         return self._rules.needed_score(self.engine.info.score_threshold, names)
+
+
+def _as_asked(prompts: PromptSet[AnyArray], options: SegmentOptions) -> PromptSet[AnyArray]:
+    """Leave out the side and the templates that are switched off."""
+    if options.templates is not None:
+        prompts = repeat_templates(prompts, options.templates)
+    return in_mode(prompts, options.prompts)
+
+
+def _bias(logits: Sequence[FloatArray], given: int, options: SegmentOptions) -> FloatArray:
+    """Compute what the whole photo adds to the logits of each class, K 1 1."""
+    if options.unlabelled:  # a prior by share would only make small things vanish here
+        bias = np.zeros((len(logits[0]), 1, 1), np.float32)
+        gates = [presence_gate(view[:given]) for view in logits]
+        bias[:given] = np.max(gates, axis=0)  # a tile shows what the whole view misses
+        return bias
+    if options.class_prior and options.protocol == "dpseg":
+        return class_prior(logits[0])
+    return np.zeros((len(logits[0]), 1, 1), np.float32)

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from dpseg.arrays import PromptSet
 from dpseg.model.cost_volume import joint_cost_volume
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 
 
 class CosineNetwork(nn.Module):
@@ -29,8 +30,8 @@ class CosineNetwork(nn.Module):
         self,
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
     ) -> Tensor:
         """Score every class at every position.
 
@@ -38,7 +39,7 @@ class CosineNetwork(nn.Module):
             image_embedding: E, B D h w.
             image_features: ignored.
             prompts: of K classes.
-            switches: `strategy` alone is heeded.
+            options: `strategy` alone is heeded.
 
         Returns:
             Logits, B K h w.
@@ -48,6 +49,6 @@ class CosineNetwork(nn.Module):
             prompts.text_embedding,
             prompts.visual_embedding,
             prompts.visual_mask,
-            switches.strategy,
+            options.strategy,
         )
         return self.log_scale.exp() * cost.mean(2) + self.bias

@@ -95,7 +95,7 @@ class CostVolumeGuidedDecoder(nn.Module):
                 nn.init.zeros_(module.bias)
 
     @property
-    def silent(self) -> bool:
+    def untrained(self) -> bool:
         """Whether it corrects nothing, as before training."""
         spoken = any(bool(weight.any()) for weight in self.predict.parameters())
         return self.config.residual and not spoken
@@ -106,7 +106,7 @@ class CostVolumeGuidedDecoder(nn.Module):
         coarse_logits: Tensor,
         image_features: Mapping[int, Tensor],
         guide: Guide,
-        keep: int | None = None,
+        top_k: int | None = None,
         class_chunk: int | None = None,
     ) -> DecoderOutput:
         """Decode cost volumes.
@@ -116,7 +116,7 @@ class CostVolumeGuidedDecoder(nn.Module):
             coarse_logits: what the cost volume alone says, B K h w.
             image_features: level j to E_j, B C_j h_j w_j.
             guide: gives F_v^j or what was made of it.
-            keep: classes that each position keeps alive at every head; None rejects none.
+            top_k: classes that each position keeps alive at every head; None rejects none.
             class_chunk: bounds memory, and changes nothing else; None takes all.
 
         Returns:
@@ -131,8 +131,8 @@ class CostVolumeGuidedDecoder(nn.Module):
             parts = list(parts)  # (k B) C h w
             logits = self._logits(head, (x.detach() for x in parts), coarse_logits[:, alive])
             auxiliary.append(logits)
-            if keep is not None:
-                winners = surviving_classes(logits, keep)
+            if top_k is not None:
+                winners = surviving_classes(logits, top_k)
                 parts = _split(_select(parts, winners, batch), class_chunk, batch)
                 alive = alive[winners]
                 rejections.append((winners, logits))

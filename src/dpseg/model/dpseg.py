@@ -6,7 +6,7 @@ token-wise), compare the shallow levels with the pictures' shallow levels, decod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.model.cost_volume import (
     PromptStrategy,
     compare,
@@ -28,36 +29,6 @@ TOKEN_TEMPERATURE = 0.05
 
 
 @dataclass(frozen=True)
-class Prompts:
-    """The prompts of K classes as tensors; see `dpseg.engines.protocol.PromptArrays`."""
-
-    text_embedding: Tensor
-    visual_embedding: Tensor
-    visual_features: Mapping[int, Tensor]
-    text_tokens: Tensor
-    text_token_mask: Tensor
-    visual_tokens: Tensor
-    visual_mask: Tensor
-
-    def select(self, classes: Tensor) -> Prompts:
-        """Keep some of the classes, in the given order."""
-        return self._each(lambda table: table[classes])
-
-    def to(self, device: torch.device) -> Prompts:
-        """Bring them to a device."""
-        return self._each(lambda table: table.to(device))
-
-    def _each(self, change: Callable[[Tensor], Tensor]) -> Prompts:
-        levels = {j: change(v) for j, v in self.visual_features.items()}
-        rest = {
-            name: change(getattr(self, name))
-            for name in self.__dataclass_fields__
-            if name != "visual_features"
-        }
-        return Prompts(visual_features=levels, **rest)
-
-
-@dataclass(frozen=True)
 class ForwardOptions:
     """What takes part; the ablations of the paper are settings of these.
 
@@ -67,7 +38,7 @@ class ForwardOptions:
         guidance_levels: levels j whose visual cost volumes guide; the others see zeros.
         guidance: `"upsampled"` guides by the enlarged F_c instead of F_v^j.
         decoder: False takes the cost volume's own logits (training-free mode).
-        keep: classes that each position keeps alive in early rejection; None rejects none.
+        top_k: classes that each position keeps alive in early rejection; None rejects none.
         class_chunk: how many classes the decoder works on at a time, which bounds its memory
             and changes nothing else; None takes all.
         chosen: how many classes a network that chooses them by image decodes; None goes by the
@@ -79,7 +50,7 @@ class ForwardOptions:
     guidance_levels: tuple[int, ...] = (4, 3, 2)
     guidance: Guidance = "visual"
     decoder: bool = True
-    keep: int | None = 8
+    top_k: int | None = 8
     class_chunk: int | None = None
     chosen: int | None = None
 
@@ -102,9 +73,9 @@ class DPSeg(nn.Module):
     def __init__(self, *, decoder: DecoderConfig, mixed_templates: int | None = None) -> None:
         super().__init__()
         self.decoder = CostVolumeGuidedDecoder(decoder)
-        self.mixes: nn.ModuleDict | None = None
+        self.template_projection: nn.ModuleDict | None = None
         if mixed_templates is not None:
-            self.mixes = nn.ModuleDict(
+            self.template_projection = nn.ModuleDict(
                 {
                     str(s.level): nn.Linear(mixed_templates, s.guidance_channels)
                     for s in decoder.stages
@@ -121,8 +92,8 @@ class DPSeg(nn.Module):
         self,
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
     ) -> Tensor:
         """Score every class at every position.
 
@@ -130,19 +101,19 @@ class DPSeg(nn.Module):
             image_embedding: E, B D h w.
             image_features: level j to E_j, B C_j h_j w_j.
             prompts: of K classes.
-            switches: what takes part.
+            options: what takes part.
 
         Returns:
             Logits at the finest level's resolution, B K H W (at E's without a decoder).
         """
-        return finest(*self.decode(image_embedding, image_features, prompts, switches))
+        return finest(*self.decode(image_embedding, image_features, prompts, options))
 
     def decode(
         self,
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
     ) -> tuple[Tensor, DecoderOutput | None]:
         """Compute coarse logits, B K h w, and what the decoder makes of them."""
         joint = joint_cost_volume(
@@ -150,33 +121,33 @@ class DPSeg(nn.Module):
             prompts.text_embedding,
             prompts.visual_embedding,
             prompts.visual_mask,
-            switches.strategy,
+            options.strategy,
         )
         coarse = self.coarse_logits(joint)
-        if not switches.decoder:
+        if not options.decoder:
             return coarse, None
-        cost = torch.cat([joint, *self._token_costs(image_embedding, prompts, switches)], dim=2)
+        cost = torch.cat([joint, *self._token_costs(image_embedding, prompts, options)], dim=2)
         directions = {j: F.normalize(one, dim=1) for j, one in image_features.items()}
-        guide = partial(self._visual_cost, joint, directions, prompts, switches)
+        guide = partial(self._visual_cost, joint, directions, prompts, options)
         return coarse, self.decoder(
-            cost, coarse, image_features, guide, switches.keep, switches.class_chunk
+            cost, coarse, image_features, guide, options.top_k, options.class_chunk
         )
 
     def _token_costs(
-        self, image_embedding: Tensor, prompts: Prompts, switches: ForwardOptions
+        self, image_embedding: Tensor, prompts: PromptSet[Tensor], options: ForwardOptions
     ) -> list[Tensor]:
         """Compare with words of the text and parts of the pictures, two of B K 1 h w."""
         masks = [
             prompts.text_token_mask,
             prompts.visual_mask[:, None].expand(prompts.visual_tokens.shape[:2]),
         ]
-        speaks = ["text", "visual"] if switches.strategy in ("text", "visual") else []
+        speaks = ["text", "visual"] if options.strategy in ("text", "visual") else []
         costs = []
         for kind, tokens, mask in zip(
             ("text", "visual"), (prompts.text_tokens, prompts.visual_tokens), masks, strict=True
         ):
-            silent = not switches.token_wise or (speaks and kind != switches.strategy)
-            mask = torch.zeros_like(mask) if silent else mask
+            off = not options.token_wise or (speaks and kind != options.strategy)
+            mask = torch.zeros_like(mask) if off else mask
             costs.append(token_cost_volume(image_embedding, tokens, mask, TOKEN_TEMPERATURE))
         return costs
 
@@ -184,19 +155,23 @@ class DPSeg(nn.Module):
         self,
         joint: Tensor,
         directions: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
         level: int,
         classes: Tensor,
     ) -> Tensor:
         """Compare a shallow level with some classes' pictures there, B k G h_j w_j."""
         size = directions[level].shape[-2:]
         templates = prompts.text_embedding.shape[1]
-        off = level not in switches.guidance_levels
-        if switches.guidance == "upsampled" and not off:
+        off = level not in options.guidance_levels
+        if options.guidance == "upsampled" and not off:
             return self._upsampled_cost(level, joint[:, classes, :templates], size)
-        if off or switches.strategy == "text":
-            channels = templates if self.mixes is None else self._mix(level).out_features
+        if off or options.strategy == "text":
+            channels = (
+                templates
+                if self.template_projection is None
+                else self._projection(level).out_features
+            )
             return joint.new_zeros(joint.shape[0], classes.shape[0], channels, *size)
         cost = self._level_cost(level, directions[level], prompts.visual_features[level][classes])
         return cost * prompts.visual_mask[classes, None, None, None]
@@ -208,26 +183,26 @@ class DPSeg(nn.Module):
         cost maps: the same values for a fraction of the work.
         """
         visual = F.normalize(visual, dim=-1)
-        if self.mixes is None:
+        if self.template_projection is None:
             return compare(directions, visual)
-        mix = self._mix(level)
-        mixed = torch.einsum("gm,kmc->kgc", mix.weight, visual)  # K G C_j
+        projection = self._projection(level)
+        mixed = torch.einsum("gm,kmc->kgc", projection.weight, visual)  # K G C_j
         cost = compare(directions, mixed)
-        return F.relu(cost + mix.bias[:, None, None].to(cost.dtype))
+        return F.relu(cost + projection.bias[:, None, None].to(cost.dtype))
 
     def _upsampled_cost(self, level: int, cost: Tensor, size: tuple[int, ...]) -> Tensor:
         """Enlarge F_c, B K M h w, to a level's size, B K G h_j w_j."""
-        if self.mixes is not None:
-            mixed: Tensor = self._mix(level)(cost.movedim(2, -1))  # B K h w G
+        if self.template_projection is not None:
+            mixed: Tensor = self._projection(level)(cost.movedim(2, -1))  # B K h w G
             cost = F.relu(mixed).movedim(-1, 2)
         enlarged = F.interpolate(cost.flatten(1, 2), size)
         return torch.unflatten(enlarged, 1, cost.shape[1:3])  # B K G h_j w_j
 
-    def _mix(self, level: int) -> nn.Linear:
-        assert self.mixes is not None
-        mix = self.mixes[str(level)]
-        assert isinstance(mix, nn.Linear)
-        return mix
+    def _projection(self, level: int) -> nn.Linear:
+        assert self.template_projection is not None
+        projection = self.template_projection[str(level)]
+        assert isinstance(projection, nn.Linear)
+        return projection
 
 
 def finest(coarse: Tensor, output: DecoderOutput | None) -> Tensor:

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.model.cost_volume import joint_cost_volume
 from dpseg.model.decoder import DecoderOutput
-from dpseg.model.dpseg import ForwardOptions, Prompts, finest
+from dpseg.model.dpseg import ForwardOptions, finest
 from dpseg.model.err_seg_decoder import ErrSegDecoder, ErrSegSizes
 
 VOTES = (1.0, 0.1, 0.01)  # of a position, for its first, second and third class
@@ -43,8 +44,8 @@ class ErrSeg(nn.Module):
         self,
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
         coarse_embedding: Tensor,
     ) -> Tensor:
         """Score every class at every position.
@@ -53,51 +54,51 @@ class ErrSeg(nn.Module):
             image_embedding: E at stride 16, B D h w.
             image_features: level j, of 5, 4, 3, 2, to E_j, B C_j h_j w_j.
             prompts: of K classes.
-            switches: `strategy`, `decoder`, `chosen` and `class_chunk` are heeded.
+            options: `strategy`, `decoder`, `chosen` and `class_chunk` are heeded.
             coarse_embedding: E at stride 32, B D h/2 w/2.
 
         Returns:
             Logits, B K H W: at stride 4, or at 16 without a decoder.
         """
-        decoded = self.decode(image_embedding, image_features, prompts, switches, coarse_embedding)
+        decoded = self.decode(image_embedding, image_features, prompts, options, coarse_embedding)
         return finest(*decoded)
 
     def decode(
         self,
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
         coarse_embedding: Tensor,
     ) -> tuple[Tensor, DecoderOutput | None]:
         """Compute mean cosines at stride 16, B K h w, and the decoder's logits."""
-        fine = _mean_cosines(image_embedding, prompts, switches)
-        if not switches.decoder:
+        fine = _mean_cosines(image_embedding, prompts, options)
+        if not options.decoder:
             return fine, None
-        coarse = _mean_cosines(coarse_embedding, prompts, switches)
+        coarse = _mean_cosines(coarse_embedding, prompts, options)
         text = F.normalize(prompts.text_embedding.mean(1), dim=-1).to(fine.dtype)  # K D
         logits = []
-        for image, classes in enumerate(choose_classes(fine, switches.chosen)):
+        for image, classes in enumerate(choose_classes(fine, options.chosen)):
             decoded = self.decoder(
                 fine[image, classes],
                 coarse[image, classes],
                 text[classes],
                 {j: one[image, None] for j, one in image_features.items()},
-                switches.class_chunk,
+                options.class_chunk,
             )  # S H W
             rejected = decoded.new_full((len(text), *decoded.shape[1:]), REJECTED)
             logits.append(rejected.index_copy(0, classes, decoded))
         return fine, DecoderOutput(torch.stack(logits), [])
 
 
-def _mean_cosines(embedding: Tensor, prompts: Prompts, switches: ForwardOptions) -> Tensor:
+def _mean_cosines(embedding: Tensor, prompts: PromptSet[Tensor], options: ForwardOptions) -> Tensor:
     """Compare an image with the prompts, and average over templates, B K h w."""
     return joint_cost_volume(
         embedding,
         prompts.text_embedding,
         prompts.visual_embedding,
         prompts.visual_mask,
-        switches.strategy,
+        options.strategy,
     ).mean(2)
 
 

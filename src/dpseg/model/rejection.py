@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 
-def surviving_classes(logits: Tensor, keep: int) -> Tensor:
+def surviving_classes(logits: Tensor, top_k: int) -> Tensor:
     """Find the classes that are among the best at some position.
 
     Args:
         logits: B K H W.
-        keep: k, how many classes each position may keep alive; at least 1.
+        top_k: k, how many classes each position may keep alive; at least 1.
 
     Returns:
         Sorted class indices, all of them where K <= k.
@@ -24,7 +24,7 @@ def surviving_classes(logits: Tensor, keep: int) -> Tensor:
     """
     classes = logits.shape[1]
     # Without a branch on K, so that an exported graph rejects for any number of classes.
-    best = logits.topk(torch.sym_min(keep, classes), dim=1).indices
+    best = logits.topk(torch.sym_min(top_k, classes), dim=1).indices
     alive = torch.zeros(classes, dtype=torch.bool, device=logits.device)
     survivors = alive.index_fill(0, best.flatten(), True).nonzero()[:, 0]
     torch._check(survivors.shape[0] > 0)  # an exporter cannot know

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.model.class_attention import ClassAttention
 from dpseg.model.cost_volume import cost_volume
 from dpseg.model.decoder import CostVolumeGuidedDecoder, DecoderConfig, DecoderOutput
-from dpseg.model.dpseg import ForwardOptions, Prompts, finest
+from dpseg.model.dpseg import ForwardOptions, finest
 from dpseg.model.stage import StageConfig, by_class, match_size, projected_fusion
 
 KERNEL = 9
@@ -154,8 +155,8 @@ class SED(nn.Module):
         self,
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
     ) -> Tensor:
         """Score every class at every position.
 
@@ -163,19 +164,19 @@ class SED(nn.Module):
             image_embedding: E, B D h w.
             image_features: level j to E_j, B C_j h_j w_j.
             prompts: of K classes.
-            switches: `decoder`, `keep` and `class_chunk` are heeded.
+            options: `decoder`, `top_k` and `class_chunk` are heeded.
 
         Returns:
             Logits, B K H W: at stride 4, or at E's without a decoder.
         """
-        return finest(*self.decode(image_embedding, image_features, prompts, switches))
+        return finest(*self.decode(image_embedding, image_features, prompts, options))
 
     def decode(
         self,
         image_embedding: Tensor,
         image_features: Mapping[int, Tensor],
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
     ) -> tuple[Tensor, DecoderOutput | None]:
         """Compute mean cosines, B K h w, and the decoder's logits.
 
@@ -183,12 +184,12 @@ class SED(nn.Module):
         """
         cost = cost_volume(image_embedding, prompts.text_embedding)  # B K M h w
         coarse = cost.mean(2)
-        if not switches.decoder:
+        if not options.decoder:
             return coarse, None
         features = {level: one.detach() for level, one in image_features.items()}
         guide = partial(self._enlarged_cost, cost)
         return coarse, self.decoder(
-            cost, coarse, features, guide, switches.keep, switches.class_chunk
+            cost, coarse, features, guide, options.top_k, options.class_chunk
         )
 
     def _enlarged_cost(self, cost: Tensor, level: int, classes: Tensor) -> Tensor:

@@ -14,21 +14,18 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
-from dpseg.arrays import FloatArray
-from dpseg.engines.protocol import Engine, VisualEmbedding
+from dpseg.arrays import FloatArray, concat_records, from_tensors, map_arrays, to_tensors
+from dpseg.engines.protocol import Engine
 from dpseg.errors import PromptError
-from dpseg.files import atomic_write
+from dpseg.prompts.array_file import read_arrays, write_arrays
+from dpseg.prompts.blend import average_pictures, match_tokens
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.embedding import fill_templates, gather_tokens, match_tokens
-from dpseg.prompts.pooling import l2_normalize
+from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import SYNONYM_MARK, ClassEntry, Vocabulary, fold
 
 LAYOUT = "dpseg-bank-1"
-LEVEL_PREFIX = "level_wise."
 NEIGHBOURS = 8  # a mixture has at most so many rows
 
 
@@ -60,7 +57,7 @@ class PromptBank:
                 (count, *self.visual.token_wise.shape[1:2], dimension),
             ),
             **{
-                f"{LEVEL_PREFIX}{level}": (rows.shape[:1], (count,))
+                f"level_wise.{level}": (rows.shape[:1], (count,))
                 for level, rows in self.visual.level_wise.items()
             },
         }
@@ -84,33 +81,16 @@ class PromptBank:
         Raises:
             PromptError: the file is missing, damaged, not a bank, or of another encoder.
         """
+        arrays, metadata = read_arrays(path, layout=LAYOUT, what="prompt bank")
         try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = file.metadata() or {}
-                if metadata.get("layout") != LAYOUT:
-                    raise PromptError(
-                        f"{path} is no prompt bank: layout {metadata.get('layout')!r}, not {LAYOUT}"
-                    )
-                arrays = {
-                    name: file.get_tensor(name).astype(np.float32)
-                    for name in file.keys()  # noqa: SIM118
-                }
             bank = cls(
                 encoder_key=metadata["encoder_key"],
                 names=tuple(json.loads(metadata["names"])),
                 text_embedding=l2_normalize(arrays["text_embedding"]),
-                visual=VisualEmbedding(
-                    class_wise=l2_normalize(arrays["class_wise"]),
-                    level_wise={
-                        int(name.removeprefix(LEVEL_PREFIX)): l2_normalize(rows)
-                        for name, rows in arrays.items()
-                        if name.startswith(LEVEL_PREFIX)
-                    },
-                    token_wise=l2_normalize(arrays["token_wise"]),
-                ),
+                visual=map_arrays(from_tensors(VisualEmbedding, arrays), l2_normalize),
                 temperature=float(metadata["temperature"]),
             )
-        except (OSError, SafetensorError, KeyError, ValueError) as error:
+        except (KeyError, ValueError) as error:
             raise PromptError(f"cannot read prompt bank {path}: {error}") from error
         bank.check_encoder(encoder_key)
         return bank
@@ -121,21 +101,13 @@ class PromptBank:
         Args:
             path: where to.
         """
-        arrays = {
-            "text_embedding": self.text_embedding,
-            "class_wise": self.visual.class_wise,
-            "token_wise": self.visual.token_wise,
-            **{f"{LEVEL_PREFIX}{level}": rows for level, rows in self.visual.level_wise.items()},
-        }
         metadata = {
-            "layout": LAYOUT,
             "encoder_key": self.encoder_key,
             "names": json.dumps(self.names, ensure_ascii=False),
             "temperature": repr(self.temperature),
         }
-        half = {name: np.ascontiguousarray(rows, np.float16) for name, rows in arrays.items()}
-        with atomic_write(Path(path)) as temporary:
-            temporary.write_bytes(save(half, metadata=metadata))
+        arrays = {"text_embedding": self.text_embedding, **to_tensors(self.visual)}
+        write_arrays(path, arrays, metadata, layout=LAYOUT)
 
     def check_encoder(self, encoder_key: str | None) -> None:
         """Refuse to serve another encoder than the one that made the prompts.
@@ -153,18 +125,6 @@ class PromptBank:
         """Tell the row of a class: by its name, else by a synonym; None if it has no row."""
         rows = (self._rows.get(fold(word)) for word in entry.words)
         return next((row for row in rows if row is not None), None)
-
-    def retrieve(self, text_embedding: FloatArray, names: Sequence[str]) -> VisualEmbedding:
-        """Answer words with visual prompts.
-
-        Args:
-            text_embedding: joint embedding of each word, N D.
-            names: the N words; one that is in the bank gets exactly its row.
-
-        Returns:
-            N rows of unit vectors.
-        """
-        return self.retrieve_rows(text_embedding, [self._rows.get(fold(name)) for name in names])
 
     def retrieve_rows(
         self, text_embedding: FloatArray, rows: Sequence[int | None]
@@ -247,21 +207,11 @@ def build_bank(
         raise PromptError("a prompt bank needs pictures of at least one name")
     entries = [vocabulary[index] for index in indices]
     text_embedding, _, _ = encode_classes(engine, Vocabulary(entries), cache)
-    pictures = [visuals[index] for index in indices]
     return PromptBank(
         encoder_key=engine.info.encoder_key,
         names=tuple(SYNONYM_MARK.join(entry.words) for entry in entries),
         text_embedding=l2_normalize(text_embedding.mean(axis=1)),
-        visual=VisualEmbedding(
-            class_wise=np.concatenate([fill_templates(rows.class_wise, 1) for rows in pictures]),
-            level_wise={
-                level: np.concatenate(
-                    [fill_templates(rows.level_wise[level], 1) for rows in pictures]
-                )
-                for level in pictures[0].level_wise
-            },
-            token_wise=np.stack([gather_tokens(rows.token_wise) for rows in pictures]),
-        ),
+        visual=concat_records([average_pictures(visuals[index]) for index in indices]),
         temperature=temperature,
     )
 

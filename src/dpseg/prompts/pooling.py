@@ -7,16 +7,41 @@ picture are pooled at once, by matrix products; refinement runs this between two
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 
-from dpseg.arrays import FloatArray
-from dpseg.engines.protocol import ImageFeatures, VisualEmbedding
+from dpseg.arrays import FloatArray, map_arrays
+from dpseg.engines.protocol import ImageFeatures
 from dpseg.errors import PromptError, ShapeError
 from dpseg.imaging.resize import resize_area
 
 KMEANS_ROUNDS = 4
 SUPPORT_SHARE = 0.5  # a token starts from a position at least this share as covered as the best one
+
+
+@dataclass(frozen=True)
+class VisualEmbedding:
+    """What the prompt encoder makes of N pictures, pooled over each picture's object.
+
+    Attributes:
+        class_wise: mean embedding of the object's positions, unit vectors, N D.
+        level_wise: the same at each guidance level j, N C_j.
+        token_wise: cluster centres of the object's positions, unit vectors, N P D.
+    """
+
+    class_wise: FloatArray
+    level_wise: Mapping[int, FloatArray]
+    token_wise: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.class_wise)
+
+    def select(self, rows: Sequence[int]) -> VisualEmbedding:
+        """Keep some pictures, in the order given."""
+        return map_arrays(self, lambda table: table[list(rows)])
 
 
 def l2_normalize(vectors: npt.ArrayLike, axis: int = -1) -> FloatArray:

@@ -6,14 +6,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from dpseg.arrays import FloatArray, ImageArray
-from dpseg.engines.protocol import Engine, ModelInfo, VisualEmbedding
+from dpseg.arrays import FloatArray, ImageArray, concat_records
+from dpseg.engines.protocol import Engine, ModelInfo
 from dpseg.errors import PromptError, ShapeError
-from dpseg.imaging.resize import resize_area
-from dpseg.prompts.embedding import stack_rows
-from dpseg.prompts.pooling import check_masks, pool_regions
+from dpseg.imaging.resize import resize_area, resize_image
+from dpseg.prompts.pooling import VisualEmbedding, check_masks, pool_regions
 
 CONTEXT = 0.25  # margin around an object's box, as a share of the box's longer side
 MAX_ENLARGEMENT = 2.0  # a small crop is not blown up beyond this
@@ -38,10 +36,7 @@ def fit_picture(image: ImageArray, info: ModelInfo) -> ImageArray:
     ]
     if (height, width) == tuple(fitted_hw):
         return image
-    resized = Image.fromarray(image).resize(
-        (fitted_hw[1], fitted_hw[0]), Image.Resampling.BICUBIC, reducing_gap=2.0
-    )
-    return np.array(resized)  # a copy: Pillow's own memory is read-only, which torch minds
+    return resize_image(image, (fitted_hw[0], fitted_hw[1]))
 
 
 def crop_region(image: ImageArray, mask: FloatArray) -> tuple[ImageArray, FloatArray]:
@@ -130,7 +125,7 @@ def crops_for(
                 del wanted[index]
         if not wanted:
             break
-    return {index: stack_rows(rows) for index, rows in found.items()}
+    return {index: concat_records(rows) for index, rows in found.items()}
 
 
 def check_frame(image: ImageArray, mask: FloatArray) -> None:

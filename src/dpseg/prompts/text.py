@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 import numpy as np
 
@@ -22,7 +21,6 @@ from dpseg.vocabulary import ClassEntry, Vocabulary
 
 _NO_TOKENS = "no tokens"  # in the key of an entry without them
 MAX_TOKENS = 16  # L at most; the name's own tokens come first
-_Table = TypeVar("_Table", FloatArray, BoolArray)
 BATCH = 256  # sentences a call of the encoder
 
 
@@ -121,21 +119,6 @@ def _encode(engine: Engine, texts: Sequence[str], templates: Sequence[str]) -> l
         )
         entries.append({"class_wise": np.stack(rows), "token_wise": own})
     return entries
-
-
-def pad_tokens(table: _Table, length: int) -> _Table:
-    """Bring tokens, or their mask, to a larger number of tokens.
-
-    Args:
-        table: K L, or K L D.
-        length: of the second axis; at least L.
-
-    Returns:
-        The table with zeros behind its own tokens.
-    """
-    spare = [(0, 0), (0, length - table.shape[1]), *[(0, 0)] * (table.ndim - 2)]
-    longer: _Table = np.pad(table, spare)
-    return longer
 
 
 def _padded(token_lists: Sequence[FloatArray]) -> tuple[FloatArray, BoolArray]:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from dpseg.arrays import FloatArray, ImageArray
-from dpseg.engines.protocol import Engine, VisualEmbedding
+from dpseg.arrays import FloatArray, ImageArray, concat_records, from_tensors, to_tensors
+from dpseg.engines.protocol import Engine
 from dpseg.errors import ImageError, PromptError
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import CacheKey, PromptCache, hash_arrays
-from dpseg.prompts.embedding import stack_rows, take_rows
-from dpseg.prompts.examples import PictureLike, load_example, pictures_in
+from dpseg.prompts.examples import PictureLike, load_example
 from dpseg.prompts.localize import localize_object
-from dpseg.prompts.pooling import l2_normalize
+from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
 from dpseg.prompts.regions import crops_for, encode_region
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
-POOLING = "crop-2"  # changes when `encode_region` or `localize_object` would answer differently
+POOLING = "crop-3"  # changes when `encode_region` or `localize_object` would answer differently
 
 
 class VisualPromptSource(Protocol):
@@ -53,7 +51,7 @@ class ExemplarSource:
         pictures: Mapping[str, Sequence[PictureLike]],
         cache: PromptCache | None = None,
     ) -> None:
-        self._runtime = engine
+        self._engine = engine
         self._pictures = pictures
         self._cache = cache
         for name, examples in pictures.items():
@@ -66,25 +64,6 @@ class ExemplarSource:
                 raise PromptError(f"examples of {name!r} are not a list of pictures")
             if not examples:
                 raise PromptError(f"no example pictures of {name!r} were given")
-
-    @classmethod
-    def from_folder(
-        cls, engine: Engine, folder: Path | str, cache: PromptCache | None = None
-    ) -> ExemplarSource:
-        """Take the pictures `NAME/*.jpg` of a folder, with their masks `NAME/*.mask.png`.
-
-        Args:
-            engine: the model that is to see them.
-            folder: holds one folder a class.
-            cache: where to look first, and where to leave what was encoded.
-
-        Returns:
-            The source.
-
-        Raises:
-            PromptError: the folder holds no such picture, or a class's folder is empty.
-        """
-        return cls(engine, pictures_in(folder), cache)
 
     def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
         """Encode the examples of the vocabulary's classes.
@@ -106,20 +85,20 @@ class ExemplarSource:
                 except (ImageError, PromptError) as error:
                     raise PromptError(f"example {number} of {name!r}: {error}") from error
                 found.setdefault(index, []).append(row)
-        return {index: stack_rows(rows) for index, rows in found.items()}
+        return {index: concat_records(rows) for index, rows in found.items()}
 
     def _encode(self, entry: ClassEntry, example: PictureLike) -> VisualEmbedding:
         image, mask = load_example(example)
         how = POOLING if mask is not None else f"{POOLING} {'|'.join(entry.words)}"
-        key = CacheKey(self._runtime.info.encoder_key, hash_arrays(image, mask), how)
+        key = CacheKey(self._engine.info.encoder_key, hash_arrays(image, mask), how)
         cached = self._cache.load(key) if self._cache is not None else None
         if cached is not None:
-            return _from_arrays(cached)
+            return from_tensors(VisualEmbedding, cached)
         if mask is None:
-            mask = localize_object(self._runtime, image, entry, self._cache)
-        row = encode_region(self._runtime, image, mask)
+            mask = localize_object(self._engine, image, entry, self._cache)
+        row = encode_region(self._engine, image, mask)
         if self._cache is not None:
-            self._cache.store(key, _to_arrays(row))
+            self._cache.store(key, to_tensors(row))
         return row
 
 
@@ -168,41 +147,18 @@ class CropSource:
         }
 
 
-class BankSource:
-    """Prompts from a bank, for every class.
+def bank_rows(
+    bank: PromptBank, vocabulary: Vocabulary, text_embedding: FloatArray
+) -> VisualEmbedding:
+    """Take each class's row of a bank, or a mixture of rows for a class that it lacks.
 
     Args:
         bank: where the prompts are.
-        text_embedding: of the vocabulary that will be asked for, K M D.
+        vocabulary: K classes.
+        text_embedding: of the classes, K M D.
+
+    Returns:
+        K rows.
     """
-
-    def __init__(self, bank: PromptBank, text_embedding: FloatArray) -> None:
-        self._bank = bank
-        self._text_embedding = text_embedding
-
-    def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
-        """Give each class its row of the bank, or a mixture of rows."""
-        rows = self.rows_for(vocabulary)
-        return {index: take_rows(rows, [index]) for index in range(len(vocabulary))}
-
-    def rows_for(self, vocabulary: Vocabulary) -> VisualEmbedding:
-        """Give the same as one embedding of K rows."""
-        rows = [self._bank.find(entry) for entry in vocabulary]
-        return self._bank.retrieve_rows(l2_normalize(self._text_embedding.mean(axis=1)), rows)
-
-
-def _to_arrays(row: VisualEmbedding) -> dict[str, FloatArray]:
-    levels = {f"level_wise.{level}": rows for level, rows in row.level_wise.items()}
-    return {"class_wise": row.class_wise, "token_wise": row.token_wise, **levels}
-
-
-def _from_arrays(arrays: Mapping[str, FloatArray]) -> VisualEmbedding:
-    return VisualEmbedding(
-        class_wise=arrays["class_wise"],
-        level_wise={
-            int(name.removeprefix("level_wise.")): rows
-            for name, rows in arrays.items()
-            if name.startswith("level_wise.")
-        },
-        token_wise=arrays["token_wise"],
-    )
+    rows = [bank.find(entry) for entry in vocabulary]
+    return bank.retrieve_rows(l2_normalize(text_embedding.mean(axis=1)), rows)

@@ -8,11 +8,12 @@ from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Uploa
 from fastapi.responses import JSONResponse
 
 from dpseg import __version__
-from dpseg.prompts.ontology import PromptMode
+from dpseg.inference.options import SegmentOptions
+from dpseg.prompts.prompt_set import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
 from dpseg.serve import images
-from dpseg.serve.requests import Asked, check_counts, read_classes, read_examples
+from dpseg.serve.requests import SegmentRequest, check_counts, read_classes, read_examples
 from dpseg.serve.schemas import (
     ErrorAnswer,
     ExplainAnswer,
@@ -116,7 +117,7 @@ def make_router(service: Service) -> APIRouter:
         Names come in `classes` or as a `vocabulary`; pictures in `examples`, each with its class
         in `example_classes`. A class that only pictures tell of needs no entry in `classes`.
         """
-        asked = Asked(
+        asked = SegmentRequest(
             photo=await image.read(),
             classes=read_classes(classes, vocabulary),
             examples=read_examples(
@@ -125,10 +126,9 @@ def make_router(service: Service) -> APIRouter:
                 [await file.read() for file in example_masks],
                 mask_of,
             ),
-            refine=refine,
-            refine_mode=refine_mode,
-            unlabelled=unlabelled,
-            prompts=prompts,
+            options=SegmentOptions(
+                refine=refine, refine_mode=refine_mode, unlabelled=unlabelled, prompts=prompts
+            ),
         )
         check_counts(asked.classes, asked.examples, service.settings)
         request.state.log = {

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from dpseg.arrays import FloatArray, ImageArray
 from dpseg.errors import ImageError, PromptError, VocabularyError
 from dpseg.imaging.photo import load_photo
+from dpseg.inference.options import SegmentOptions
 from dpseg.prompts.examples import load_mask
-from dpseg.prompts.ontology import PromptMode
-from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
 from dpseg.serve.settings import ServeSettings
@@ -31,16 +30,13 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class SegmentRequest:
     """A question that is not checked against the model yet."""
 
     photo: bytes
     classes: Vocabulary | None
     examples: Sequence[Shown]
-    refine: int
-    refine_mode: RefineMode
-    unlabelled: bool
-    prompts: PromptMode
+    options: SegmentOptions
 
     def answer(self, segmenter: Segmenter, *, max_pixels: int) -> Segmentation:
         """Decode the pictures and ask.
@@ -66,10 +62,7 @@ class Asked:
             load_photo(self.photo, max_pixels=max_pixels),
             self.classes if self.classes is not None else (),
             examples=examples,
-            refine=self.refine,
-            refine_mode=self.refine_mode,
-            unlabelled=self.unlabelled,
-            prompts=self.prompts,
+            options=self.options,
         )
 
 

@@ -14,7 +14,7 @@ from dpseg.segmenter import Segmenter
 from dpseg.serve.metrics import Metrics
 from dpseg.serve.middleware import request_id
 from dpseg.serve.queue import WorkQueue
-from dpseg.serve.requests import Asked
+from dpseg.serve.requests import SegmentRequest
 from dpseg.serve.results import ResultStore
 from dpseg.serve.settings import ServeSettings
 
@@ -55,7 +55,10 @@ class Service:
         self.metrics.watch(self.photos, self.results)
 
     async def segment(
-        self, request: Request, asked: Asked, write: Callable[[str, Segmentation, float], T]
+        self,
+        request: Request,
+        asked: SegmentRequest,
+        write: Callable[[str, Segmentation, float], T],
     ) -> T:
         """Answer a question when its turn comes, and keep the result.
 

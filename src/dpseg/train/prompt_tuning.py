@@ -17,23 +17,24 @@ from rich.progress import track
 from torch import Tensor
 from torch.nn import functional as F
 
-from dpseg.arrays import ImageArray, LabelArray
+from dpseg.arrays import AnyArray, ImageArray, LabelArray, PromptSet
 from dpseg.data.dataset import BACKGROUND, LabelledFolder
 from dpseg.engines.protocol import Engine
-from dpseg.engines.torch_engine import TorchEngine, prompt_tensors
+from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import DataError
-from dpseg.model.dpseg import DPSeg, Prompts
+from dpseg.model.dpseg import DPSeg
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.ontology import PromptOntology
 from dpseg.prompts.pooling import l2_normalize
+from dpseg.prompts.prompt_set import build_prompts
 from dpseg.prompts.regions import fit_picture
-from dpseg.prompts.tables import VisualTables
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import CropSource
+from dpseg.vocabulary import Vocabulary
 
 IGNORED = -1
-KINDS = ("text_embedding", "visual_embedding", "text_tokens", "visual_tokens")
+MASKS = ("text_token_mask", "visual_mask")
+COMPARED = ("text_embedding", "visual_embedding", "text_tokens", "visual_tokens")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ class _Shown:
 
 def tune_prompts(
     engine: TorchEngine,
-    ontology: PromptOntology,
+    prompts: PromptSet[AnyArray],
+    vocabulary: Vocabulary,
     samples: Sequence[tuple[ImageArray, LabelArray]],
     classes: Sequence[int],
     settings: TuneSettings | None = None,
@@ -77,7 +79,8 @@ def tune_prompts(
 
     Args:
         engine: the model, which stays as it is.
-        ontology: where the prompts begin; the other classes compete as they are.
+        prompts: where they begin; the other classes compete as they are.
+        vocabulary: the classes of the prompts.
         samples: pictures H W 3 with class indices H W; -1 is ignored, -2 is none of the classes.
         classes: indices of those to tune.
         settings: how far and how long.
@@ -91,13 +94,12 @@ def tune_prompts(
     """
     settings = settings or TuneSettings()
     present = {int(index) for _, label in samples for index in np.unique(label) if index >= 0}
-    lacking = [ontology.vocabulary[index].name for index in classes if index not in present]
+    lacking = [vocabulary[index].name for index in classes if index not in present]
     if not classes or lacking:
         raise DataError(f"no picture shows {', '.join(lacking) or 'any class to tune'}")
     generator = np.random.default_rng(settings.seed)
     shown = [_encode(engine, image, label) for image, label in samples]
-    start = _begun(ontology, classes)
-    frozen = prompt_tensors(start.arrays)
+    frozen = _begun(prompts, classes).map(torch.from_numpy)
     chosen = torch.tensor(list(classes))
     tuned = _parameters(frozen, chosen)
     began = {name: values.detach().clone() for name, values in tuned.items()}
@@ -108,14 +110,14 @@ def tune_prompts(
         rate = settings.rate * 0.5 * (1 + math.cos(math.pi * step / settings.steps))
         optimiser.param_groups[0]["lr"] = rate
         picture = shown[generator.integers(len(shown))]
-        competing = _competing(picture.label, chosen, len(ontology.vocabulary), settings, generator)
-        prompts = _with_parameters(frozen, chosen, tuned).select(competing)
-        loss = _loss(engine, picture, prompts, competing) + settings.hold * _moved(tuned, began)
+        competing = _competing(picture.label, chosen, len(vocabulary), settings, generator)
+        asked = _with_parameters(frozen, chosen, tuned).select(competing)
+        loss = _loss(engine, picture, asked, competing) + settings.hold * _moved(tuned, began)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     done = _with_parameters(frozen, chosen, {n: v.detach() for n, v in tuned.items()})
-    return TunedPrompts.of_rows(_as_ontology(start, done), list(classes), engine.info.encoder_key)
+    return TunedPrompts.of_classes(_unit_length(done), vocabulary, classes, engine.info.encoder_key)
 
 
 def tune_on_folder(
@@ -164,22 +166,23 @@ def tune_on_folder(
     pictures = CropSource.from_samples(
         engine, samples, folder.names, wanted=[folder.names[i] for i in classes], per_class=shots
     )
-    ontology = PromptOntology.build(
-        engine, vocabulary, bank=bank, examples=pictures, cache=PromptCache()
+    prompts = build_prompts(
+        engine,
+        vocabulary,
+        bank=bank,
+        pictures=pictures.prompts_for(vocabulary),
+        cache=PromptCache(),
     )
-    return tune_prompts(engine, ontology, samples, classes, settings, progress=progress)
+    return tune_prompts(engine, prompts, vocabulary, samples, classes, settings, progress=progress)
 
 
-def _begun(ontology: PromptOntology, classes: Sequence[int]) -> PromptOntology:
+def _begun(prompts: PromptSet[AnyArray], classes: Sequence[int]) -> PromptSet[AnyArray]:
     """Let a class without a visual prompt begin with its text as the class-wise one."""
-    origins = list(ontology.origins)
-    embedding = ontology.visual.embedding.copy()
-    for index in classes:
-        if origins[index] is None:
-            embedding[index] = ontology.text_embedding[index]
-        origins[index] = "tuned"
-    visual = replace(ontology.visual, embedding=embedding)
-    return replace(ontology, kind="dual", visual=visual, origins=tuple(origins))
+    embedding, mask = prompts.visual_embedding.copy(), prompts.visual_mask.copy()
+    bare = [index for index in classes if not mask[index]]
+    embedding[bare] = prompts.text_embedding[bare]
+    mask[list(classes)] = True
+    return replace(prompts, visual_embedding=embedding, visual_mask=mask)
 
 
 def _encode(engine: TorchEngine, image: ImageArray, label: LabelArray) -> _Shown:
@@ -191,21 +194,19 @@ def _encode(engine: TorchEngine, image: ImageArray, label: LabelArray) -> _Shown
     )
 
 
-def _parameters(prompts: Prompts, classes: Tensor) -> dict[str, Tensor]:
-    """Copy what is tuned of some classes: kind, or level of the visual features, to values."""
-    rows = {name: getattr(prompts, name)[classes] for name in KINDS}
-    rows |= {str(level): table[classes] for level, table in prompts.visual_features.items()}
-    return {name: values.clone().requires_grad_() for name, values in rows.items()}
+def _parameters(prompts: PromptSet[Tensor], classes: Tensor) -> dict[str, Tensor]:
+    """Copy what is tuned of some classes, by name: all but the masks."""
+    rows = prompts.select(classes).to_tensors()
+    return {name: rows[name].clone().requires_grad_() for name in rows if name not in MASKS}
 
 
-def _with_parameters(prompts: Prompts, classes: Tensor, tuned: dict[str, Tensor]) -> Prompts:
+def _with_parameters(
+    prompts: PromptSet[Tensor], classes: Tensor, tuned: dict[str, Tensor]
+) -> PromptSet[Tensor]:
     """Put tuned values in the places of some classes."""
-    kinds = {name: getattr(prompts, name).index_copy(0, classes, tuned[name]) for name in KINDS}
-    levels = {
-        level: table.index_copy(0, classes, tuned[str(level)])
-        for level, table in prompts.visual_features.items()
-    }
-    return replace(prompts, visual_features=levels, **kinds)
+    tables = prompts.to_tensors()
+    changed = {name: tables[name].index_copy(0, classes, rows) for name, rows in tuned.items()}
+    return PromptSet.from_tensors(tables | changed)
 
 
 def _competing(
@@ -225,14 +226,16 @@ def _competing(
     return torch.tensor(sorted(kept))
 
 
-def _loss(engine: TorchEngine, picture: _Shown, prompts: Prompts, competing: Tensor) -> Tensor:
+def _loss(
+    engine: TorchEngine, picture: _Shown, prompts: PromptSet[Tensor], competing: Tensor
+) -> Tensor:
     """Cross-entropy of the coarse and of the final logits; background speaks against all."""
     assert isinstance(engine.network, DPSeg)
     coarse, output = engine.network.decode(
         picture.image_embedding.float(),
         {level: features.float() for level, features in picture.image_features.items()},
         prompts,
-        engine.switches.replace(keep=None),
+        engine.options.replace(top_k=None),
     )
     logits = [coarse] if output is None else [coarse, output.logits]
     return torch.stack([_fit_of(one[0].float(), picture.label, competing) for one in logits]).sum()
@@ -255,22 +258,13 @@ def _fit_of(logits: Tensor, label: Tensor, competing: Tensor) -> Tensor:
 
 def _moved(tuned: dict[str, Tensor], began: dict[str, Tensor]) -> Tensor:
     """How far prompts have turned from where they began, 1 - cosine, in the mean."""
-    turned = [1 - F.cosine_similarity(tuned[name], began[name], dim=-1).mean() for name in KINDS]
+    turned = [1 - F.cosine_similarity(tuned[name], began[name], dim=-1).mean() for name in COMPARED]
     return torch.stack(turned).mean()
 
 
-def _as_ontology(ontology: PromptOntology, prompts: Prompts) -> PromptOntology:
+def _unit_length(prompts: PromptSet[Tensor]) -> PromptSet[AnyArray]:
     """Write tensors back as unit vectors."""
-    return replace(
-        ontology,
-        text_embedding=l2_normalize(prompts.text_embedding.numpy()),
-        text_tokens=l2_normalize(prompts.text_tokens.numpy()),
-        visual=VisualTables(
-            l2_normalize(prompts.visual_embedding.numpy()),
-            {
-                level: l2_normalize(table.numpy())
-                for level, table in prompts.visual_features.items()
-            },
-            l2_normalize(prompts.visual_tokens.numpy()),
-        ),
+    tables = {name: table.numpy() for name, table in prompts.to_tensors().items()}
+    return PromptSet.from_tensors(
+        {name: one if name in MASKS else l2_normalize(one) for name, one in tables.items()}
     )

@@ -18,7 +18,7 @@ from dpseg.files import atomic_write, write_text
 from dpseg.imaging.draw import colour_key, painted, palette
 from dpseg.imaging.label_image import to_indices, unlabelled_index
 from dpseg.imaging.resize import resize_nearest
-from dpseg.inference.finder import Finder
+from dpseg.inference.query import Query
 from dpseg.segmenter import Segmenter
 from dpseg.video.smooth import Smoother
 from dpseg.video.streams import VideoOut, open_video
@@ -29,7 +29,7 @@ _OF_ONE_FRAME = ("distractors", "views", "refine_rounds")
 
 def segment_video(
     segmenter: Segmenter,
-    find: Finder,
+    query: Query,
     path: Path,
     folder: Path,
     *,
@@ -47,7 +47,7 @@ def segment_video(
 
     Args:
         segmenter: the one that prepared the question.
-        find: the prepared question.
+        query: what is asked of each frame.
         path: a video that FFmpeg reads.
         folder: made if it is not there.
         smooth: weight of the past in the scores, in [0, 1).
@@ -63,7 +63,7 @@ def segment_video(
         ImageError: the video cannot be read, or its frames are too large.
         DataError: the folder cannot be written, or `smooth` is outside its range.
     """
-    smoother = Smoother(segmenter, past=smooth, unlabelled=find.unlabelled)
+    smoother = Smoother(segmenter, past=smooth, unlabelled=query.options.unlabelled)
     of_all: dict[str, Any] = {}
     pixels: list[list[int]] = []
     times: list[float] = []
@@ -72,21 +72,21 @@ def segment_video(
         folder.mkdir(parents=True, exist_ok=True)
         with open_video(path) as video, ExitStack() as files:
             label_file = files.enter_context(atomic_write(folder / "labels.mkv"))
-            label_sink = files.enter_context(_label_video(label_file, find, video.rate))
+            label_sink = files.enter_context(_label_video(label_file, query, video.rate))
             overlay_sink = None
             if overlay:
                 overlay_file = files.enter_context(atomic_write(folder / "overlay.mp4"))
                 overlay_sink = files.enter_context(_overlay_video(overlay_file, video.rate))
             for frame in video:
-                result = find(frame.image)
+                result = query(frame.image)
                 labels = smoother(result) if smooth else result.labels
                 size_hw = size_hw if times else labels.shape
                 labels = resize_nearest(labels, size_hw)
-                label_sink.write(to_indices(labels, len(find.classes)), frame.time)
+                label_sink.write(to_indices(labels, len(query.classes)), frame.time)
                 if overlay_sink is not None:
-                    shown = _shown(frame.image, labels, find.classes)
+                    shown = _shown(frame.image, labels, query.classes)
                     overlay_sink.write(shown, frame.time)
-                counts = np.bincount(labels.ravel() + 1, minlength=len(find.classes) + 1)
+                counts = np.bincount(labels.ravel() + 1, minlength=len(query.classes) + 1)
                 pixels.append(counts[1:].tolist())
                 times.append(round(float(frame.time), 6))
                 of_all.update(result.settings)
@@ -100,7 +100,7 @@ def segment_video(
                 "bad_frames": video.bad_frames,
                 "frames_per_second": float(video.rate),
                 "times": times,
-                **_areas(find.classes, np.array(pixels, np.int64), size_hw),
+                **_areas(query.classes, np.array(pixels, np.int64), size_hw),
                 "settings": {
                     **{k: v for k, v in of_all.items() if k not in _OF_ONE_FRAME},
                     "smooth": smooth,
@@ -113,9 +113,9 @@ def segment_video(
     return folder
 
 
-def _label_video(path: Path, find: Finder, rate: Fraction) -> VideoOut:
+def _label_video(path: Path, query: Query, rate: Fraction) -> VideoOut:
     """Open a file that keeps every number as it is."""
-    grey = "gray" if unlabelled_index(len(find.classes)) == 255 else "gray16le"
+    grey = "gray" if unlabelled_index(len(query.classes)) == 255 else "gray16le"
     options = {"level": "3", "slicecrc": "1"}  # FFV1 with a checksum in every slice
     return VideoOut(path, codec="ffv1", pixels=grey, given=grey, rate=rate, options=options)
 

@@ -75,7 +75,7 @@ def test_towers_begin_a_dpseg(state, clip_config):
     assert {source for fate in fates for source in fate.sources} == set(state)
     assert sorted(fate.target for fate in fates if fate.target) == sorted(own)
     assert all(fate.note for fate in fates if fate.outcome in ("left out", "initialised"))
-    assert model.network.decoder.silent
+    assert model.network.decoder.untrained
 
 
 def test_saved_import_runs(state, err_seg_config, tmp_path):
@@ -84,4 +84,4 @@ def test_saved_import_runs(state, err_seg_config, tmp_path):
     engine, bank = load_engine(tmp_path)
     assert bank is None
     assert (engine.info.name, engine.info.levels) == ("err-seg-tiny", (5, 4, 3, 2))
-    assert engine.switches.decoder
+    assert engine.options.decoder

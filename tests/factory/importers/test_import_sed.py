@@ -5,11 +5,12 @@ import json
 import pytest
 import torch
 
+from dpseg.arrays import PromptSet
 from dpseg.errors import CheckpointError
 from dpseg.factory.importers.fill import save_import, summary
 from dpseg.factory.importers.published import import_checkpoint
 from dpseg.factory.load import load_engine
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 from sed_reference import CLIP, DECODER, TEMPLATES, tiny_checkpoint
 
 
@@ -89,7 +90,7 @@ def test_warm_start_is_near_sed(state, warm, sed_config, normal):
     text = normal(4, TEMPLATES, 16)
     embedding = normal(1, 16, 2, 2)
     features = {j: normal(1, c, 4 << i, 4 << i) for i, (j, c) in enumerate(levels(dpseg))}
-    prompts = Prompts(
+    prompts = PromptSet(
         text_embedding=text,
         visual_embedding=torch.zeros_like(text),
         visual_features={j: torch.zeros(4, TEMPLATES, c) for j, c in levels(dpseg)},
@@ -98,9 +99,9 @@ def test_warm_start_is_near_sed(state, warm, sed_config, normal):
         visual_tokens=torch.zeros(4, 1, 16),
         visual_mask=torch.zeros(4, dtype=torch.bool),
     )
-    _, ours = dpseg.network.decode(embedding, features, prompts, ForwardOptions(keep=None))
+    _, ours = dpseg.network.decode(embedding, features, prompts, ForwardOptions(top_k=None))
     cosines, theirs = baseline.network.decode(
-        embedding, features, prompts, ForwardOptions(keep=None)
+        embedding, features, prompts, ForwardOptions(top_k=None)
     )
     torch.testing.assert_close(
         ours.auxiliary[0], theirs.auxiliary[0] + cosines, atol=1e-4, rtol=1e-4

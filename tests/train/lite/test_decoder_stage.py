@@ -50,7 +50,7 @@ class Watched:
     """Records what a stage draws and asks of its network."""
 
     def __init__(self, stage):
-        self.present, self.asked, self.switches, self.prompts = [], [], [], []
+        self.present, self.asked, self.options, self.prompts = [], [], [], []
         draw, decode = stage.sampler.draw, stage.module.network.decode
 
         def watched_draw(generator):
@@ -58,12 +58,12 @@ class Watched:
             self.present.append(set(batch.targets[16][0].sum((0, 1)).nonzero().flatten().tolist()))
             return batch
 
-        def watched_decode(embedding, features, prompts, switches):
+        def watched_decode(embedding, features, prompts, options):
             likeness = prompts.text_embedding.mean(1) @ stage.names.mean.T
             self.asked.append(likeness.argmax(1).tolist())
             self.prompts.append(prompts)
-            self.switches.append(switches)
-            return decode(embedding, features, prompts, switches)
+            self.options.append(options)
+            return decode(embedding, features, prompts, options)
 
         stage.sampler.draw, stage.module.network.decode = watched_draw, watched_decode
 
@@ -112,14 +112,14 @@ def test_parts_are_left_out_by_chance(make_stage):
     always = make_stage(strategy_shares=(0.5, 0.5, 0.0), drop=0.0)
     watched = Watched(always)
     run_losses(always, 8)
-    assert {s.strategy for s in watched.switches} == {"average", "text"}
-    assert all(s.guidance_levels == (4, 3, 2) and s.token_wise for s in watched.switches)
-    assert all(s.keep is None and s.decoder for s in watched.switches)
+    assert {s.strategy for s in watched.options} == {"average", "text"}
+    assert all(s.guidance_levels == (4, 3, 2) and s.token_wise for s in watched.options)
+    assert all(s.top_k is None and s.decoder for s in watched.options)
     never = make_stage(strategy_shares=(0.0, 0.0, 1.0), drop=1.0)
     watched = Watched(never)
     run_losses(never, 2)
-    assert {s.strategy for s in watched.switches} == {"visual"}
-    assert not any(s.guidance_levels or s.token_wise for s in watched.switches)
+    assert {s.strategy for s in watched.options} == {"visual"}
+    assert not any(s.guidance_levels or s.token_wise for s in watched.options)
 
 
 def test_tokens_of_some_names_are_left_out(make_stage):

@@ -233,7 +233,7 @@ def test_decoder_can_learn_from_photos_that_its_tower_has_not_seen(
     for key, tensor in final.network.state_dict().items():
         mixed = 0.75 * tuned.network.state_dict()[key] + 0.25 * trained["decoder"][f"network.{key}"]
         torch.testing.assert_close(tensor, mixed, rtol=2e-3, atol=1e-4)  # kept in half precision
-    assert not final.network.decoder.silent
+    assert not final.network.decoder.untrained
     assert load_engine(folder)[1].names
 
 

@@ -29,7 +29,7 @@ _SOFT = 0.1
 _BEGINNINGS = {
     "network.log_scale": "coarse logits begin as bare cosines",
     "network.bias": "coarse logits begin as bare cosines",
-    "network.mixes.": "at random: SED has no visual costs",
+    "network.template_projection.": "at random: SED has no visual costs",
     ".class_attention.output.": "identity: SED has no such layer",
     ".spatial.convolutions.2.": f"at random, times {_SOFT}",
     ".spatial.": "at random: SED spreads costs in another way",

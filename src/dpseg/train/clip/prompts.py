@@ -10,24 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from dpseg.arrays import PromptSet
 from dpseg.data.dataset import LabelledFolder
-from dpseg.engines.protocol import Engine, VisualEmbedding
-from dpseg.engines.torch_engine import prompt_tensors
+from dpseg.engines.protocol import Engine
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
-from dpseg.model.dpseg import Prompts
 from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.diffusion import MANIFEST, made_pictures
 from dpseg.prompts.examples import PictureLike, pictures_in
-from dpseg.prompts.ontology import PromptOntology
+from dpseg.prompts.prompt_set import build_prompts
 from dpseg.prompts.visual import CropSource, ExemplarSource, VisualPromptSource
 from dpseg.vocabulary import Vocabulary
-
-_LEVEL = "visual_features."
 
 
 @dataclass(frozen=True)
@@ -44,16 +42,6 @@ class PromptSettings:
     pictures: PositiveInt = 16
 
 
-class _Kept:
-    """Visual prompts that are there already, as a source."""
-
-    def __init__(self, visuals: Mapping[int, VisualEmbedding]) -> None:
-        self._visuals = visuals
-
-    def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
-        return self._visuals
-
-
 def make_prompts(
     engine: Engine,
     data: LabelledFolder,
@@ -61,7 +49,7 @@ def make_prompts(
     seen: Sequence[int],
     settings: PromptSettings,
     data_root: Path,
-) -> tuple[Prompts, PromptBank]:
+) -> tuple[PromptSet[Tensor], PromptBank]:
     """Make the prompts of a set's classes, and the bank by which the trained model answers words.
 
     Args:
@@ -96,18 +84,16 @@ def make_prompts(
         source = ExemplarSource(engine, shown, cache)
     visuals = source.prompts_for(vocabulary)
     bank = build_bank(engine, vocabulary, visuals, cache=cache)
-    ontology = PromptOntology.build(engine, vocabulary, examples=_Kept(visuals), cache=cache)
-    return prompt_tensors(ontology.arrays), bank
+    prompts = build_prompts(engine, vocabulary, pictures=visuals, cache=cache)
+    return prompts.map(torch.from_numpy), bank
 
 
-def save_prompts(prompts: Prompts, names: list[str], path: Path) -> None:
+def save_prompts(prompts: PromptSet[Tensor], names: list[str], path: Path) -> None:
     """Write prompts, whole or not at all."""
-    tensors = {f"{_LEVEL}{level}": rows for level, rows in prompts.visual_features.items()}
-    tensors |= {name: getattr(prompts, name) for name in _fields()}
-    write_tensors(path, tensors, {"names": "\n".join(names)})
+    write_tensors(path, prompts.to_tensors(), {"names": "\n".join(names)})
 
 
-def load_prompts(path: Path, names: list[str]) -> Prompts:
+def load_prompts(path: Path, names: list[str]) -> PromptSet[Tensor]:
     """Read what `save_prompts` wrote.
 
     Raises:
@@ -116,16 +102,7 @@ def load_prompts(path: Path, names: list[str]) -> Prompts:
     tensors, header = read_tensors(path, kind="file of training prompts")
     if header.get("names") != "\n".join(names):
         raise CheckpointError(f"{path} holds the prompts of other names; use another folder")
-    levels: dict[int, Tensor] = {
-        int(name.removeprefix(_LEVEL)): rows
-        for name, rows in tensors.items()
-        if name.startswith(_LEVEL)
-    }
     try:
-        return Prompts(visual_features=levels, **{name: tensors[name] for name in _fields()})
+        return PromptSet.from_tensors(tensors)
     except KeyError as error:
         raise CheckpointError(f"{path} lacks {error}; use another folder") from error
-
-
-def _fields() -> list[str]:
-    return [name for name in Prompts.__dataclass_fields__ if name != "visual_features"]

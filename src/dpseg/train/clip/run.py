@@ -63,7 +63,7 @@ def train_clip(
     folder.mkdir(parents=True, exist_ok=True)
     _keep_recipe(recipe, folder)
     _check_once(data, folder, fabric)
-    engine = clip_engine(model, switches=ForwardOptions())
+    engine = clip_engine(model, options=ForwardOptions())
     model.to(fabric.device)
     if fabric.is_global_zero and not (folder / _PROMPTS).exists():
         prompts, bank = make_prompts(engine, data, vocabulary, seen, recipe.prompts, data_root)

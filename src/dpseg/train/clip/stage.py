@@ -17,11 +17,12 @@ import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
 
+from dpseg.arrays import PromptSet
 from dpseg.data.dataset import BACKGROUND
 from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.errors import CheckpointError
 from dpseg.factory.clip import ClipModel
-from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
+from dpseg.model.dpseg import DPSeg, ForwardOptions
 from dpseg.model.sed import SED
 from dpseg.train.clip.crop_stream import CropStream, Share, load_parts
 from dpseg.train.pixel_loss import counted_pixels, pixel_loss
@@ -29,7 +30,7 @@ from dpseg.train.pixel_loss import counted_pixels, pixel_loss
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-SWITCHES = ForwardOptions(keep=None)
+SWITCHES = ForwardOptions(top_k=None)
 _NORMS = (nn.LayerNorm, nn.GroupNorm, nn.BatchNorm2d)
 
 
@@ -79,7 +80,7 @@ class ClipTraining:
         self,
         *,
         model: ClipModel,
-        prompts: Prompts,
+        prompts: PromptSet[Tensor],
         seen: Sequence[int],
         stream: CropStream,
         share: Share,
@@ -93,7 +94,7 @@ class ClipTraining:
             raise CheckpointError(f"{model.config.name} cannot be trained; begin a DPSeg from it")
         self.encoder = model.encoder
         self.settings = settings
-        self._prompts = prompts.to(fabric.device)
+        self._prompts = prompts.map(lambda table: table.to(fabric.device))
         self._seen = np.array(seen)
         self._stream, self._share, self._workers = stream, share, workers
         self._fabric = fabric

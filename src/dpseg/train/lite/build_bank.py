@@ -16,16 +16,16 @@ import numpy as np
 from PIL import Image
 from rich.progress import track
 
-from dpseg.arrays import FloatArray
+from dpseg.arrays import FloatArray, concat_records
 from dpseg.data.plain_names import with_synonyms
 from dpseg.encoders.lite import LEVELS
-from dpseg.engines.protocol import Engine, VisualEmbedding
+from dpseg.engines.protocol import Engine
 from dpseg.inference.distractors import distractor_names
 from dpseg.prompts.bank import PromptBank, build_bank
+from dpseg.prompts.blend import average_pictures
 from dpseg.prompts.cache import PromptCache
-from dpseg.prompts.embedding import fill_templates, gather_tokens, stack_rows, take_rows
 from dpseg.prompts.localize import localize_object
-from dpseg.prompts.pooling import l2_normalize
+from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
 from dpseg.prompts.regions import encode_region
 from dpseg.prompts.text import encode_classes
 from dpseg.train.lite.decoder_stage import VISUAL_TOKENS
@@ -146,18 +146,9 @@ def _with_prior(
         if name in labelled:
             visuals.append(labelled[name])
         else:
-            own = [_mean(pictures[name])] if name in pictures else []
-            visuals.append(stack_rows([*own, take_rows(expected, [index])]))
+            own = [average_pictures(pictures[name])] if name in pictures else []
+            visuals.append(concat_records([*own, expected.select([index])]))
     return visuals
-
-
-def _mean(pictures: VisualEmbedding) -> VisualEmbedding:
-    """Average the pictures of a name to one."""
-    return VisualEmbedding(
-        class_wise=fill_templates(pictures.class_wise, 1),
-        level_wise={level: fill_templates(rows, 1) for level, rows in pictures.level_wise.items()},
-        token_wise=gather_tokens(pictures.token_wise)[None],
-    )
 
 
 def _without_repeats(
@@ -221,7 +212,7 @@ def _imagenet(
     found = {}
     for classes, (first, *others) in groups.items():
         every = max(1, len(classes) // HYPERNYM_PICTURES)
-        found[first] = stack_rows([pictures[i] for i in classes[::every]])
+        found[first] = concat_records([pictures[i] for i in classes[::every]])
         words[fold(first)] = [first, *others]
     return found
 
@@ -237,11 +228,11 @@ def _caltech(engine: Engine, folder: Path, cache: PromptCache) -> dict[str, Visu
             continue
         entry = ClassEntry(_CALTECH_NAMES.get(label, label.replace("_", " ")))
         rows = [_encode(engine, path, entry, cache) for path in paths[:CALTECH_PICTURES]]
-        found[entry.name] = stack_rows(rows)
+        found[entry.name] = concat_records(rows)
     return found
 
 
 def _encode(engine: Engine, path: Path, entry: ClassEntry, cache: PromptCache) -> VisualEmbedding:
     image = np.array(Image.open(path).convert("RGB"))
     mask = localize_object(engine, image, entry, cache)
-    return take_rows(encode_region(engine, image, mask), [0])
+    return encode_region(engine, image, mask).select([0])

@@ -16,14 +16,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.encoders.lite import LEVEL_CHANNELS, LEVELS, STRIDE
 from dpseg.encoders.protocol import FeaturePyramid
-from dpseg.engines.protocol import ImageFeatures, VisualEmbedding
+from dpseg.engines.protocol import ImageFeatures
 from dpseg.factory.lite import LiteModel
 from dpseg.model.cost_volume import PromptStrategy
 from dpseg.model.decoder import DecoderOutput
-from dpseg.model.dpseg import DPSeg, ForwardOptions, Prompts
-from dpseg.prompts.pooling import pool_regions
+from dpseg.model.dpseg import DPSeg, ForwardOptions
+from dpseg.prompts.pooling import VisualEmbedding, pool_regions
 from dpseg.prompts.refine import RefineSettings
 from dpseg.train.lite.dense_loss import balanced_sigmoid_loss, masked_softmax_loss
 from dpseg.train.lite.refinement import refine_in_training
@@ -115,15 +116,15 @@ class DecoderTraining:
         batch = self.sampler.draw(generator)
         classes = self._choose_classes(batch, generator)
         prompts = self._prompts(generator).select(classes)
-        switches = self._switches(generator)
-        refined = switches.strategy != "text" and generator.random() < self.settings.refined
+        options = self._options(generator)
+        refined = options.strategy != "text" and generator.random() < self.settings.refined
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
                 pyramid = self.tower(batch.images)
             if refined:
-                coarse, output = self._second_round(pyramid, prompts, switches, generator)
+                coarse, output = self._second_round(pyramid, prompts, options, generator)
             else:
-                coarse, output = self._decode(pyramid, prompts, switches)
+                coarse, output = self._decode(pyramid, prompts, options)
         fine = self._loss_at(output.logits, batch, classes)
         early = torch.stack([self._loss_at(a, batch, classes) for a in output.auxiliary]).mean()
         self._remember(pyramid, batch)
@@ -162,10 +163,10 @@ class DecoderTraining:
         return self.module.queue
 
     def _decode(
-        self, pyramid: FeaturePyramid, prompts: Prompts, switches: ForwardOptions
+        self, pyramid: FeaturePyramid, prompts: PromptSet[Tensor], options: ForwardOptions
     ) -> tuple[Tensor, DecoderOutput]:
         coarse, output = self.module.network.decode(
-            pyramid.image_embedding, pyramid.image_features, prompts, switches
+            pyramid.image_embedding, pyramid.image_features, prompts, options
         )
         assert output is not None
         return coarse, output
@@ -173,13 +174,13 @@ class DecoderTraining:
     def _second_round(
         self,
         pyramid: FeaturePyramid,
-        prompts: Prompts,
-        switches: ForwardOptions,
+        prompts: PromptSet[Tensor],
+        options: ForwardOptions,
         generator: np.random.Generator,
     ) -> tuple[Tensor, DecoderOutput]:
         """Decode each crop with prompts refined by a first pass over it."""
         with torch.no_grad():
-            _, first = self._decode(pyramid, prompts, switches)
+            _, first = self._decode(pyramid, prompts, options)
         settings = RefineSettings(alpha=generator.uniform(*REFINED_SHARES))
         rounds = []
         for image, logits in enumerate(first.logits):
@@ -188,7 +189,7 @@ class DecoderTraining:
                 pyramid.image_embedding[image, None],
                 {j: f[image, None] for j, f in pyramid.image_features.items()},
             )
-            rounds.append(self._decode(one, moved, switches))
+            rounds.append(self._decode(one, moved, options))
         coarse = torch.cat([coarse for coarse, _ in rounds])
         auxiliary = zip(*(output.auxiliary for _, output in rounds), strict=True)
         return coarse, DecoderOutput(
@@ -203,15 +204,15 @@ class DecoderTraining:
         present = np.argsort(-chance, kind="stable")[: self.settings.classes]
         return torch.from_numpy(generator.permutation(present))
 
-    def _switches(self, generator: np.random.Generator) -> ForwardOptions:
+    def _options(self, generator: np.random.Generator) -> ForwardOptions:
         strategy = STRATEGIES[generator.choice(3, p=self.settings.strategy_shares)]
         levels = tuple(j for j in LEVELS if generator.random() >= self.settings.drop)
         token_wise = bool(generator.random() >= self.settings.drop)
         return ForwardOptions(
-            strategy=strategy, token_wise=token_wise, guidance_levels=levels, keep=None
+            strategy=strategy, token_wise=token_wise, guidance_levels=levels, top_k=None
         )
 
-    def _prompts(self, generator: np.random.Generator) -> Prompts:
+    def _prompts(self, generator: np.random.Generator) -> PromptSet[Tensor]:
         """Draw prompts of all names: one region for all templates, or one for each."""
         text = self.names.draw(generator)  # N M D
         templates = text.shape[1]
@@ -222,7 +223,7 @@ class DecoderTraining:
         words_kept, parts_kept = torch.from_numpy(
             generator.random((2, len(text))) >= self.settings.token_drop
         )
-        return Prompts(
+        return PromptSet(
             text_embedding=text,
             visual_embedding=slots["class_wise"],
             visual_features={j: slots[f"level{j}"] for j in LEVELS},

@@ -1,62 +1,12 @@
-"""Working with visual embeddings: taking, stacking, spreading over templates, blending."""
+"""Arithmetic of unit vectors: pictures over template slots, tokens of pictures, mixtures."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from dpseg.arrays import FloatArray
-from dpseg.engines.protocol import VisualEmbedding
-from dpseg.errors import ShapeError
-from dpseg.prompts.pooling import cluster_positions, l2_normalize
-
-
-def take_rows(embedding: VisualEmbedding, rows: Sequence[int]) -> VisualEmbedding:
-    """Pick pictures out of an embedding, in the order given."""
-    index = np.asarray(rows, np.intp)
-    return VisualEmbedding(
-        class_wise=embedding.class_wise[index],
-        level_wise={level: rows[index] for level, rows in embedding.level_wise.items()},
-        token_wise=embedding.token_wise[index],
-    )
-
-
-def stack_rows(parts: Sequence[VisualEmbedding]) -> VisualEmbedding:
-    """Put the pictures of several embeddings into one.
-
-    Args:
-        parts: at least one, all of one model.
-
-    Returns:
-        All their rows, in order.
-
-    Raises:
-        ShapeError: the parts come from different models; carries both shapes.
-    """
-    shapes = [shape_of(part) for part in parts]
-    for shape in shapes[1:]:
-        if shape != shapes[0]:
-            raise ShapeError(f"visual embeddings of different models: {shapes[0]} and {shape}")
-    return VisualEmbedding(
-        class_wise=np.concatenate([part.class_wise for part in parts]),
-        level_wise={
-            level: np.concatenate([part.level_wise[level] for part in parts])
-            for level in parts[0].level_wise
-        },
-        token_wise=np.concatenate([part.token_wise for part in parts]),
-    )
-
-
-def shape_of(embedding: VisualEmbedding) -> tuple[int, int, dict[int, int]]:
-    """Tell what a model's visual embeddings look like, whatever the number of pictures.
-
-    Returns:
-        D, P, and level j to C_j.
-    """
-    _, tokens, dimension = embedding.token_wise.shape
-    return dimension, tokens, {j: rows.shape[1] for j, rows in embedding.level_wise.items()}
+from dpseg.prompts.pooling import VisualEmbedding, cluster_positions, l2_normalize
 
 
 def fill_templates(rows: FloatArray, templates: int) -> FloatArray:
@@ -114,3 +64,19 @@ def match_tokens(anchor: FloatArray, others: FloatArray) -> FloatArray:
 def blend(old: FloatArray, new: FloatArray, weight: float) -> FloatArray:
     """Mix unit vectors: (1 - weight) of the old ones, weight of the new ones, again unit."""
     return l2_normalize((1 - weight) * old + weight * new)
+
+
+def average_pictures(pictures: VisualEmbedding) -> VisualEmbedding:
+    """Average the pictures of one thing.
+
+    Args:
+        pictures: n rows.
+
+    Returns:
+        One row.
+    """
+    return VisualEmbedding(
+        class_wise=fill_templates(pictures.class_wise, 1),
+        level_wise={level: fill_templates(rows, 1) for level, rows in pictures.level_wise.items()},
+        token_wise=gather_tokens(pictures.token_wise)[None],
+    )

@@ -1,0 +1,76 @@
+"""Everything that can be asked of a photo beside the names: one record, for every way in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias, TypedDict, get_args
+
+from dpseg.errors import PromptError
+from dpseg.prompts.prompt_set import PromptMode
+from dpseg.prompts.refine import DEFAULT_REFINEMENT, RefineMode, RefineSettings
+
+#: `"dpseg"` keeps a photo's aspect and cuts tiles; `"sed"` does as SED, CAT-Seg and the paper do.
+Protocol: TypeAlias = Literal["dpseg", "sed"]
+
+
+class OptionFields(TypedDict, total=False):
+    """Fields of `SegmentOptions`, as keywords of a call."""
+
+    prompts: PromptMode
+    refine: int
+    refine_mode: RefineMode
+    unlabelled: bool
+    class_prior: bool
+    hypernyms: bool
+    templates: int | None
+    refinement: RefineSettings
+    protocol: Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmentOptions:
+    """What is asked of every photo of a call.
+
+    Attributes:
+        prompts: what speaks for a class: its name, its pictures, or both.
+        refine: at most this many rounds in which what was found becomes its own prompt.
+        refine_mode: `"pool"` reads the prompts from the features of the photo, `"crop"` cuts
+            regions out and encodes them again.
+        unlabelled: leave pixels without a label where nothing that was named convinces; False
+            makes every pixel one of the classes.
+        class_prior: where every pixel gets a class, prefer those that the whole photo shows.
+        hypernyms: ask for a word that the bank lacks together with what it is a kind of.
+        templates: different sentence templates in use; None for all of the model's.
+        refinement: which classes take part in refinement, and how far their prompts move.
+        protocol: how a photo is brought to the model's size; `"sed"` goes without class prior.
+
+    Raises:
+        PromptError: a value is not possible; says which are.
+    """
+
+    prompts: PromptMode = "dual"
+    refine: int = 0
+    refine_mode: RefineMode = "pool"
+    unlabelled: bool = True
+    class_prior: bool = True
+    hypernyms: bool = True
+    templates: int | None = None
+    refinement: RefineSettings = DEFAULT_REFINEMENT
+    protocol: Protocol = "dpseg"
+
+    def __post_init__(self) -> None:
+        if self.refine < 0:
+            raise PromptError(f"refine is {self.refine}; 0 or more rounds are possible.")
+        for name, kind in _CHOICES.items():
+            value = getattr(self, name)
+            if value not in get_args(kind):
+                possible = ", ".join(map(repr, get_args(kind)))
+                raise PromptError(f"{name} is {value!r}; give one of {possible}")
+
+    def replace(self, **changes: Any) -> SegmentOptions:
+        """Copy with some fields changed."""
+        return replace(self, **changes)
+
+
+_CHOICES = {"prompts": PromptMode, "refine_mode": RefineMode, "protocol": Protocol}
+DEFAULT_OPTIONS = SegmentOptions()

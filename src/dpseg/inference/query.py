@@ -1,0 +1,60 @@
+"""Names with their prompts and options: what is asked of one photo after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from dpseg.arrays import AnyArray, PromptSet
+from dpseg.imaging.photo import PhotoLike, load_photo
+from dpseg.inference.options import SegmentOptions
+from dpseg.segmentation import Segmentation
+from dpseg.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from dpseg.inference.predictor import EncodedPhoto, Predictor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Query:
+    """Classes whose prompts are encoded: call it with one photo after the other.
+
+    `Segmenter.prepare` makes it.
+
+    Attributes:
+        predictor: the model that answers.
+        vocabulary: K classes.
+        prompts: of the classes, both sides.
+        options: everything else that is asked.
+        shown: names of the classes that have example pictures.
+    """
+
+    predictor: Predictor
+    vocabulary: Vocabulary
+    prompts: PromptSet[AnyArray]
+    options: SegmentOptions
+    shown: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The names that are looked for."""
+        return tuple(self.vocabulary.names)
+
+    def encode(self, photo: PhotoLike) -> EncodedPhoto:
+        """Look at a photo, so that it can be asked about again and again.
+
+        Raises:
+            ImageError: the photo cannot be used.
+        """
+        return self.predictor.encode(load_photo(photo), self.options.protocol)
+
+    def __call__(self, photo: PhotoLike | EncodedPhoto) -> Segmentation:
+        """Segment a photo.
+
+        Raises:
+            ImageError: the photo cannot be used.
+        """
+        from dpseg.inference.predictor import EncodedPhoto
+
+        encoded = photo if isinstance(photo, EncodedPhoto) else self.encode(photo)
+        return self.predictor.predict(encoded, self)
