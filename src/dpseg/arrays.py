@@ -27,7 +27,7 @@ A = TypeVar("A")
 Record = TypeVar("Record")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PromptSet(Generic[A]):
     """The dual prompts of K classes, as a network consumes them: numpy arrays or tensors.
 

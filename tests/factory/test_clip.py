@@ -95,7 +95,15 @@ def test_untrained_model_takes_the_highest_mean_cosine(folder, photo, single_pre
     text, tokens, mask = encode_classes(engine, Vocabulary.of("cat, grass, a red wall"))
     none = np.zeros_like(text)
     levels = {j: np.zeros((3, 3, c), np.float32) for j, c in ((4, 48), (3, 32), (2, 24))}
-    prompts = PromptSet(text, tokens, mask, none, levels, tokens[:, :1], np.zeros(3, bool))
+    prompts = PromptSet(
+        text_embedding=text,
+        text_tokens=tokens,
+        text_token_mask=mask,
+        visual_embedding=none,
+        visual_features=levels,
+        visual_tokens=tokens[:, :1],
+        visual_mask=np.zeros(3, bool),
+    )
     features = engine.encode_image(photo)
     positions = features.image_embedding / np.linalg.norm(features.image_embedding, axis=0)
     expected = np.einsum("dhw,kmd->khw", positions, text) / text.shape[1]

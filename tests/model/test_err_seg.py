@@ -40,7 +40,13 @@ def prompts(normal):
 def text_prompts(text):
     none = torch.zeros(len(text), 0, D)
     return PromptSet(
-        text, torch.zeros_like(text), {}, none, none[..., 0] > 0, none, text[:, 0, 0] > 9
+        text_embedding=text,
+        text_tokens=none,
+        text_token_mask=none[..., 0] > 0,
+        visual_embedding=torch.zeros_like(text),
+        visual_features={},
+        visual_tokens=none,
+        visual_mask=text[:, 0, 0] > 9,
     )
 
 

@@ -35,8 +35,15 @@ def inputs(normal):
 
 def text_prompts(text):
     none = torch.zeros(len(text), 0, D)
-    no_token, no_picture = none[..., 0] > 0, text[:, 0, 0] > 9
-    return PromptSet(text, none, no_token, torch.zeros_like(text), {}, none, no_picture)
+    return PromptSet(
+        text_embedding=text,
+        text_tokens=none,
+        text_token_mask=none[..., 0] > 0,
+        visual_embedding=torch.zeros_like(text),
+        visual_features={},
+        visual_tokens=none,
+        visual_mask=text[:, 0, 0] > 9,
+    )
 
 
 def test_equals_the_reference(network, state, inputs):
