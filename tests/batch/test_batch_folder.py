@@ -64,7 +64,7 @@ def test_what_changed_is_done_anew(change: str, tasks: list[Task], tmp_path: Pat
     elif change == "classes":
         job = replace(job, classes=("red", "blue|azure"))
     elif change == "option":
-        job = replace(job, refine=1)
+        job = replace(job, options=SegmentOptions(refine=1))
     elif change == "example":
         Image.new("RGB", (40, 30), COLOURS["blue"]).save(picture)
     elif change == "result":
@@ -108,14 +108,14 @@ def test_what_concerns_all_files_is_told_as_such(tasks: list[Task], tmp_path: Pa
 def test_an_unexpected_error_is_the_file_s_alone(tasks: list[Task]) -> None:
     def fragile(model: str):
         segmenter = colours(model)
-        encode = segmenter._pipeline.engine.encode_image
+        encode = segmenter._predictor.engine.encode_image
 
         def fail_on_blue(image):
             if image[0, 0, 2] > 200 and image[0, 0, 0] < 100:
                 raise KeyError("a bug")
             return encode(image)
 
-        segmenter._pipeline.engine.encode_image = fail_on_blue  # type: ignore[method-assign]
+        segmenter._predictor.engine.encode_image = fail_on_blue  # type: ignore[method-assign]
         return segmenter
 
     outcomes = {outcome.path.stem: outcome for outcome in run_local(JOB, tasks, load=fragile)}

@@ -58,9 +58,9 @@ def test_shipped_files_are_small():
 
 
 def test_torch_runs_on_request():
-    assert isinstance(Segmenter.from_pretrained()._pipeline.engine, OnnxEngine)
+    assert isinstance(Segmenter.from_pretrained()._predictor.engine, OnnxEngine)
     on_torch = Segmenter.from_pretrained("dpseg-lite", engine="torch")
-    assert isinstance(on_torch._pipeline.engine, TorchEngine)
+    assert isinstance(on_torch._predictor.engine, TorchEngine)
 
 
 def test_segmenting_imports_no_torch(tmp_path):

@@ -31,7 +31,7 @@ def serve(segmenter: Segmenter) -> Iterator[Serve]:
         def start(engine: ColourEngine | None = None, **settings: object) -> str:
             one = segmenter
             if engine is not None:
-                one = Segmenter(engine, cache=segmenter._pipeline.cache)
+                one = Segmenter(engine, cache=segmenter._predictor.cache)
             return running.enter_context(listening(one, ServeSettings(**settings)))
 
         yield start

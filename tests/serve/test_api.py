@@ -283,7 +283,7 @@ def test_a_crash_tells_nothing(
         raise RuntimeError("inner secret")
 
     address = serve()
-    monkeypatch.setattr(segmenter._pipeline, "answer", fail)
+    monkeypatch.setattr(segmenter._predictor, "predict", fail)
     with httpx.Client(base_url=address, timeout=60) as client:
         assert "secret" not in complaint(ask(client), 500)
         assert client.get("/healthz").status_code == 200
