@@ -15,6 +15,7 @@ from dpseg import PromptError
 from dpseg.batch.folder import run_local
 from dpseg.batch.job import Job
 from dpseg.batch.work import Task
+from dpseg.inference.options import SegmentOptions
 
 
 def test_many_processes_write_what_one_writes(tasks: list[Task], tmp_path: Path) -> None:
