@@ -29,10 +29,11 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import err_seg_reference as direct
+from dpseg.arrays import PromptSet
 from dpseg.factory.clip import CLASS_CHUNK, ClipModel
 from dpseg.factory.config import PRESETS, ClipConfig
 from dpseg.factory.importers.published import import_checkpoint
-from dpseg.model.dpseg import ForwardOptions, Prompts
+from dpseg.model.dpseg import ForwardOptions
 from dpseg.model.err_seg import usual_choice
 
 CLASSES = (20, 171, 847)
@@ -76,10 +77,10 @@ def make(tiny: bool) -> tuple[ClipModel, dict[str, torch.Tensor], int]:
     return import_checkpoint(state, config=config)[0].requires_grad_(False), state, sizes.layers
 
 
-def text_prompts(text: torch.Tensor) -> Prompts:
+def text_prompts(text: torch.Tensor) -> PromptSet:
     """Make prompts of text alone, K 1 D."""
     classes = len(text)
-    return Prompts(
+    return PromptSet(
         text_embedding=text,
         visual_embedding=torch.zeros_like(text),
         visual_features={},
