@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import replace
 
 import numpy as np
 
@@ -35,6 +37,11 @@ class ColourEngine:
         self.info = ModelInfo("colour", key, 96, STRIDE, (3, 2), tuple(templates), 0.5)
         self.calls = {"text": 0, "image": 0, "prompt": 0, "score": 0}
         self.sentences: list[str] = []
+
+    def calibrated(self, threshold: float) -> ColourEngine:
+        other = copy(self)
+        other.info = replace(self.info, score_threshold=threshold)
+        return other
 
     def encode_text(self, sentences: Sequence[str]) -> TextEmbedding:
         self.calls["text"] += 1
