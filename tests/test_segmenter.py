@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from colour_engine import COLOURS, ColourEngine
+from colour_engine import COLOURS, ColourEngine, paint
 from common_words import CommonWords
 from dpseg.arrays import concat_records
 from dpseg.errors import ImageError, PromptError, VocabularyError
@@ -78,7 +78,20 @@ def test_a_thing_without_a_name_is_found_by_its_picture(segmenter: Segmenter) ->
     found = segmenter(photo, ["red"], examples={"blorp": [picture]})
     assert found.classes == ("red", "blorp")
     assert inner(found.labels) == ({0}, {1})
-    assert segmenter(photo, examples={"blorp": [picture]}).classes == ("blorp",)
+    for none in ((), [], ""):
+        assert segmenter(photo, none, examples={"blorp": [picture]}).classes == ("blorp",)
+    names = (name for name in ("red", "blue"))
+    assert segmenter(photo, names, examples={"blorp": [picture]}).classes == (
+        "red", "blue", "blorp",
+    )  # fmt: skip
+
+
+def test_one_word_in_two_spellings_is_one_class(segmenter: Segmenter) -> None:
+    photo, picture = halves("red", "yellow"), paint(ground="yellow")
+    found = segmenter(photo, ["red", "caf\u00e9"], examples={"cafe\u0301": [picture]})
+    assert found.classes == ("red", "caf\u00e9")
+    assert inner(found.labels) == ({0}, {1})
+    assert inner(segmenter(photo, "\uff52\uff45\uff44").labels)[0] == {0}  # red, of full width
 
 
 def test_a_bank_shows_what_a_word_looks_like(engine: ColourEngine, tmp_path: Path) -> None:
@@ -172,6 +185,9 @@ def test_wrong_arguments_are_refused(segmenter: Segmenter) -> None:
         segmenter(photo, [])
     with pytest.raises(VocabularyError, match="twice"):
         segmenter(photo, ["red", "red"])
+    for examples in (None, {"blorp": [photo]}):
+        with pytest.raises(VocabularyError, match="NoneType"):
+            segmenter(photo, None, examples=examples)
     with pytest.raises(ImageError, match="does not exist"):
         segmenter("nowhere.jpg", ["red"])
     with pytest.raises(PromptError, match="'blorp'"):

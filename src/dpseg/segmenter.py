@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -271,7 +271,7 @@ class Segmenter:
 
 def _with_examples(classes: Classes, examples: Examples) -> Vocabulary:
     """Add the names that only example pictures tell of."""
-    if examples and len(classes) == 0:
+    if examples and isinstance(classes, Sized) and not len(classes):
         return Vocabulary.of(list(examples))
     vocabulary = Vocabulary.of(classes)
     unknown = [ClassEntry(name) for name in examples if vocabulary.find(name) is None]
