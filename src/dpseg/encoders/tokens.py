@@ -14,6 +14,7 @@ from dpseg.arrays import BoolArray
 from dpseg.errors import CheckpointError
 
 MAX_TOKENS = 64
+CLIP_TOKENS = 77  # that CLIP's text towers read
 BATCH = 32
 
 
@@ -42,22 +43,23 @@ class TokenIds:
 
 
 class SentenceTokenizer:
-    """Split sentences into tokens; at most 64 of each are read.
+    """Split sentences into tokens.
 
     Args:
         path: a `tokenizer.json`.
+        max_tokens: at most so many of a sentence are read.
 
     Raises:
         CheckpointError: the file is missing or damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, max_tokens: int = MAX_TOKENS) -> None:
         try:
             self._tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises nothing more specific
             raise CheckpointError(f"cannot read the tokenizer {path}: {error}") from error
         self._tokenizer.enable_padding()
-        self._tokenizer.enable_truncation(MAX_TOKENS)
+        self._tokenizer.enable_truncation(max_tokens)
 
     def __call__(self, sentences: Sequence[str]) -> TokenIds:
         """Split N sentences."""
