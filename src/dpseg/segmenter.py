@@ -71,6 +71,7 @@ class Segmenter:
         *,
         revision: str | None = None,
         engine: EngineName | None = None,
+        device: str = "auto",
     ) -> Segmenter:
         """Load a model and its prompt bank.
 
@@ -80,19 +81,22 @@ class Segmenter:
             revision: a branch, tag or commit on the hub.
             engine: `"onnx"` or `"torch"`; None takes onnxruntime where the model was exported, as
                 the shipped one was, else torch.
+            device: where it runs: `"auto"` (a GPU where there is one), `"cpu"`, `"cuda"`,
+                `"cuda:1"`, `"mps"`; of exported models also `"directml"` and `"openvino"`.
 
         Returns:
             A segmenter that is ready to run.
 
         Raises:
             CheckpointError: there are no such weights, or they are damaged.
+            DeviceError: the device is not there.
             MissingExtraError: the model needs an extra that is not installed.
         """
         from dpseg.factory.hub import resolve
         from dpseg.factory.load import load_engine
 
         name = resolve(os.fspath(name_or_folder), revision=revision)
-        segmenter = cls(*load_engine(name, engine=engine))
+        segmenter = cls(*load_engine(name, engine=engine, device=device))
         segmenter._name = name
         return segmenter
 

@@ -1,4 +1,4 @@
-"""One job, and the models that workers load for it by name, in place of `load_model`."""
+"""One job, and the models that workers load for it by name."""
 
 import os
 import signal

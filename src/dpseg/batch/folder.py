@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from dpseg.batch.job import Job
-from dpseg.batch.work import Outcome, Progress, Task, Worker, load_model
+from dpseg.batch.work import Outcome, Progress, Task, Worker
 from dpseg.imaging.folder import PhotoFolder, no_photo
 from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import NameWarning
@@ -138,7 +138,7 @@ def run_local(
     *,
     workers: int = 1,
     again: bool = False,
-    load: Load = load_model,
+    load: Load | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Segment files on this machine.
@@ -149,6 +149,7 @@ def run_local(
         workers: processes; with 1 all is done in this one.
         again: segment files anew whose answer is there.
         load: gives the segmenter of a model's name; with several processes it must be importable.
+            None loads it on the job's device.
         progress: told how far the file in work is; only in this process.
 
     Yields:

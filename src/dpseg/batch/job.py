@@ -35,6 +35,7 @@ class Job:
         options: everything else that can be asked of a photo.
         tuned: a file of tuned prompts.
         model: a preset's name, a folder or a hub id.
+        device: where the model runs; answers of another device are still good.
         overlay: write a picture to look at, too.
         palette: give label pictures colours.
         maps: how maps are read and what is written of them.
@@ -46,6 +47,7 @@ class Job:
     options: SegmentOptions = DEFAULT_OPTIONS
     tuned: Path | None = None
     model: str = "dpseg-lite"
+    device: str = "auto"
     overlay: bool = True
     palette: bool = False
     maps: MapRules = field(default_factory=MapRules)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dpseg.batch.job import Job
-from dpseg.batch.work import Outcome, Progress, Task, Worker, load_model
+from dpseg.batch.work import Outcome, Progress, Task, Worker
 from dpseg.errors import WorkerError, require_extra
 from dpseg.segmenter import Segmenter
 
@@ -74,7 +74,7 @@ def run_ray(
     workers: int = 1,
     address: str | None = None,
     again: bool = False,
-    load: Callable[[str], Segmenter] = load_model,
+    load: Callable[[str], Segmenter] | None = None,
     progress: Progress | None = None,
 ) -> Iterator[Outcome]:
     """Segment files on a Ray cluster.
@@ -86,7 +86,8 @@ def run_ray(
         address: of a running cluster, such as `ray://head:10001`; None starts Ray on this machine,
             or uses the cluster that this process or `$RAY_ADDRESS` belongs to.
         again: segment files anew whose answer is there.
-        load: gives the segmenter of a model's name; must be importable on all machines.
+        load: gives the segmenter of a model's name; must be importable on all machines. None loads
+            it on the job's device.
         progress: not told of anything; here for the engines to be called alike.
 
     Yields:

@@ -58,11 +58,6 @@ class Outcome:
     trace: str | None = None
 
 
-def load_model(model: str) -> Segmenter:
-    """Load a model by name; see `Segmenter.from_pretrained`."""
-    return Segmenter.from_pretrained(model)
-
-
 class Worker:
     """Segments files.
 
@@ -70,7 +65,7 @@ class Worker:
         job: what is asked of every file.
         key: the job's key.
         again: segment files anew whose answer is there.
-        load: gives the segmenter of a model's name.
+        load: gives the segmenter of a model's name; None loads it on the job's device.
     """
 
     def __init__(
@@ -79,7 +74,7 @@ class Worker:
         key: str,
         *,
         again: bool = False,
-        load: Callable[[str], Segmenter] = load_model,
+        load: Callable[[str], Segmenter] | None = None,
     ) -> None:
         self._job = job
         self._key = key
@@ -88,7 +83,8 @@ class Worker:
 
     @cached_property
     def _segmenter(self) -> Segmenter:
-        return self._load(self._job.model)
+        model, device = self._job.model, self._job.device
+        return self._load(model) if self._load else Segmenter.from_pretrained(model, device=device)
 
     @cached_property
     def _query(self) -> Query:

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dpseg.commands.common import Device
+
 app = typer.Typer(
     help="Prepare the benchmark sets, check them, label photos.", no_args_is_help=True
 )
@@ -55,6 +57,7 @@ def label(
     data: Annotated[Path, typer.Option(help="The folder that holds the recipe's folders.")],
     teachers: Annotated[Path, typer.Option(help="Where the teachers' files are.")],
     out: Annotated[Path, typer.Option(help="The labelled folder to make; goes on if unfinished.")],
+    device: Device = "auto",
 ) -> None:
     """Label photos where the model and networks that you have are sure; measure how right it is."""
     from rich.console import Console
@@ -65,7 +68,7 @@ def label(
     from dpseg.train.labels.recipe import load_label_recipe
 
     settings = load_label_recipe(recipe)
-    segmenter = Segmenter.from_pretrained(settings.model)
+    segmenter = Segmenter.from_pretrained(settings.model, device=device)
     labeller = Labeller(settings, segmenter, data=data, teachers=teachers)
     for name, precisions in measure(labeller, settings, data=data, progress=True).items():
         table = Table("name", "precision", "found", "pixels", title=f"labels on {name}")

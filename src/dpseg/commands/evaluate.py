@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dpseg.commands.common import Device
+
 Sets = Annotated[
     list[Path], typer.Argument(help="Labelled folders, such as those of `dpseg data prepare`.")
 ]
@@ -45,6 +47,7 @@ def evaluate(
     engine: Annotated[
         Literal["torch", "onnx"] | None, typer.Option(help="What runs the model.")
     ] = None,
+    device: Device = "auto",
     limit: Limit = None,
     processes: Processes = 1,
     out: Out = None,
@@ -72,6 +75,7 @@ def evaluate(
             unlabelled=unlabelled,
             protocol=protocol,
             engine=engine,
+            device=device,
         )
         for root in sets
     ]
@@ -91,6 +95,7 @@ def ablate(
         typer.Option(help="prompts, cost, guidance, tokens, templates or rounds; repeatable."),
     ] = None,
     unseen: Unseen = "",
+    device: Device = "auto",
     limit: Limit = None,
     processes: Processes = 1,
     out: Out = None,
@@ -101,7 +106,7 @@ def ablate(
     from dpseg.evaluate.report import save_report
     from dpseg.factory.load import load_engine
 
-    tables = choose(ablations(load_engine(model)[0].info), table or [])
+    tables = choose(ablations(load_engine(model, device=device)[0].info), table or [])
     evaluations = [
         evaluate_folder(
             Task(
@@ -111,6 +116,7 @@ def ablate(
                 limit=limit,
                 configurations=configurations_of(tables),
                 unseen=_unseen(unseen),
+                device=device,
             ),
             processes=processes,
             progress=True,

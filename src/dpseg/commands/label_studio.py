@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dpseg.commands.common import Device
+
 
 def label_studio(
     server: Annotated[
@@ -27,6 +29,7 @@ def label_studio(
     ] = True,
     refine: Annotated[int, typer.Option(min=0, help="Rounds of prompt refinement.")] = 0,
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "dpseg-lite",
+    device: Device = "auto",
 ) -> None:
     """Serve predictions to Label Studio; a project's labels are the names that are looked for."""
     from dpseg.errors import require_extra
@@ -35,6 +38,6 @@ def label_studio(
 
     uvicorn = require_extra("uvicorn", "serve")
     pictures = Pictures(server=server, token=token, folder=files)
-    segmenter = Segmenter.from_pretrained(model)
+    segmenter = Segmenter.from_pretrained(model, device=device)
     app = label_studio_app(segmenter, pictures, unlabelled=unlabelled, refine=refine)
     uvicorn.run(app, host=host, port=port, log_level="warning")

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from dpseg.commands.common import Device
+
 app = typer.Typer(help="Make banks of visual prompts.", no_args_is_help=True)
 
 
@@ -42,6 +44,7 @@ def build(
     model: Annotated[str, typer.Option(help="Whose prompts: a model's name or folder.")] = (
         "dpseg-lite"
     ),
+    device: Device = "auto",
 ) -> None:
     """Make pictures of names, or take those of a folder, and write their prompts as a bank.
 
@@ -75,7 +78,7 @@ def build(
         )
         made = make_pictures(names, pictures, settings, progress=True)
         shown = {name: list(paths) for name, paths in made.items()}
-    engine, _ = load_engine(model)
+    engine, _ = load_engine(model, device=device)
     cache = PromptCache()
     visuals = ExemplarSource(engine, shown, cache).prompts_for(names)
     bank = build_bank(engine, names, visuals, cache=cache)

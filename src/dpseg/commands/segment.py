@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
-from dpseg.commands.common import FAILED, PARTLY, complain, given_vocabulary
+from dpseg.commands.common import FAILED, PARTLY, Device, complain, given_vocabulary
 from dpseg.errors import DataError, DPSegError, PromptError
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def segment(
         Path | None, typer.Option(help="Prompts that `dpseg tune` fitted to labelled pictures.")
     ] = None,
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "dpseg-lite",
+    device: Device = "auto",
     overlay: Annotated[bool, typer.Option(help="Write overlay.png, too.")] = True,
     palette: Annotated[
         bool, typer.Option(help="Give labels.png colours; OpenCV then reads those, not indices.")
@@ -107,6 +108,7 @@ def segment(
         ),
         tuned=tuned,
         model=model,
+        device=device,
         overlay=overlay,
         palette=palette,
         maps=_map_rules(bands, value_range, window, polygons),

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from dpseg.commands.common import Device
+
 
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -19,6 +21,7 @@ def serve(
         bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")
     ] = False,
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "dpseg-lite",
+    device: Device = "auto",
     max_megabytes: Annotated[float, typer.Option(help="Size of a whole request.")] = 32,
     max_megapixels: Annotated[float, typer.Option(help="Size of each picture.")] = 25,
     max_classes: Annotated[int, typer.Option(help="Names in one request.")] = 1000,
@@ -38,6 +41,7 @@ def serve(
         port=port,
         token=token,
         insecure=insecure,
+        device=device,
         max_megabytes=max_megabytes,
         max_megapixels=max_megapixels,
         max_classes=max_classes,

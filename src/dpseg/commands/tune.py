@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from dpseg.commands.common import Device
 from dpseg.errors import require_extra
 
 
@@ -19,6 +20,7 @@ def tune(
     shots: Annotated[int, typer.Option(min=1, help="Pictures of each class.")] = 5,
     split: Annotated[str, typer.Option(help="Which list of photos.")] = "train",
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "dpseg-lite",
+    device: Device = "auto",
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps, one picture each.")] = 120,
     rate: Annotated[float, typer.Option(help="Peak rate of the optimiser.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
@@ -30,7 +32,7 @@ def tune(
     from dpseg.train.prompt_tuning import TuneSettings, tune_on_folder
 
     data = LabelledFolder(folder, split)
-    engine, bank = load_engine(model, engine="torch")
+    engine, bank = load_engine(model, engine="torch", device=device)
     settings = TuneSettings(steps=steps, rate=rate, seed=seed)
     tuned = tune_on_folder(
         engine, bank, data, names=name, shots=shots, settings=settings, progress=True

@@ -56,6 +56,7 @@ class Task:
         protocol: how pictures are brought to the model's size.
         engine: what runs the model; None takes torch where parts of the network are switched off,
             else what the model runs on by default.
+        device: where the model runs.
     """
 
     root: Path
@@ -72,6 +73,7 @@ class Task:
     unlabelled: bool = False
     protocol: Protocol = "dpseg"
     engine: load.EngineName | None = None
+    device: str = "auto"
 
     @property
     def rows(self) -> Sequence[Configuration]:
@@ -82,7 +84,7 @@ class Task:
         """Load the model and its bank."""
         switched = any(one.forward for one in self.rows)
         engine: load.EngineName | None = self.engine or ("torch" if switched else None)
-        return load.load_engine(self.model, engine=engine)
+        return load.load_engine(self.model, engine=engine, device=self.device)
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ def run(model: str, settings: ServeSettings) -> None:
     listener = _bind(settings)
     try:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # to be ended is no failure
-        segmenter = Segmenter.from_pretrained(model)
+        segmenter = Segmenter.from_pretrained(model, device=settings.device)
         segmenter(np.zeros((64, 64, 3), np.uint8), "thing")  # the first photo is slow
         logs.log_to_standard_error()
         config = uvicorn.Config(

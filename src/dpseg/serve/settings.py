@@ -20,6 +20,7 @@ class ServeSettings:
         port: port to listen on; 0 takes a free one.
         token: what clients must send as `Authorization: Bearer`; None asks for nothing.
         insecure: listen beyond this machine without a token.
+        device: where the model runs; see `Segmenter.from_pretrained`.
         max_megabytes: size of a whole request.
         max_megapixels: size of each picture.
         max_classes: names in one request.
@@ -36,6 +37,7 @@ class ServeSettings:
     port: int = 8000
     token: str | None = field(default=None, repr=False)
     insecure: bool = False
+    device: str = "auto"
     max_megabytes: float = 32
     max_megapixels: float = 25
     max_classes: int = 1000
