@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dpseg.arrays import BoolArray, FloatArray, ImageArray, LabelArray
+from dpseg.arrays import BoolArray, FloatArray, ImageArray, LabelArray, equal_fields
 from dpseg.errors import DataError, require_extra
 from dpseg.explain import Evidence, Explanation, explain_pixel
 from dpseg.files import atomic_write, write_text
@@ -29,7 +29,7 @@ from dpseg.imaging.label_image import to_picture
 Polygon = list[FloatArray]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
     """What was found in one photo.
 
@@ -48,6 +48,12 @@ class Segmentation:
     scores: FloatArray
     settings: Mapping[str, Any] = field(default_factory=dict)
     evidence: Evidence | None = field(default=None, repr=False)
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether two results say the same of the same photo; evidence does not count."""
+        if not isinstance(other, Segmentation):
+            return NotImplemented
+        return equal_fields(self, other, ("photo", "labels", "classes", "scores", "settings"))
 
     @cached_property
     def pixels(self) -> dict[str, int]:

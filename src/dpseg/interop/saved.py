@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from dpseg.arrays import BoolArray, LabelArray
+from dpseg.arrays import BoolArray, LabelArray, equal_fields
 from dpseg.errors import DataError
 from dpseg.imaging.label_image import read_label_picture
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class SavedResult:
     """What was found in one photo, read back.
 
@@ -29,6 +29,12 @@ class SavedResult:
     classes: tuple[str, ...]
     confidences: tuple[float | None, ...]
     labels: LabelArray
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether two results say the same."""
+        if not isinstance(other, SavedResult):
+            return NotImplemented
+        return equal_fields(self, other, ("name", "photo", "classes", "confidences", "labels"))
 
     def masks(self) -> Iterator[tuple[int, BoolArray]]:
         """Give the index and the pixels, H W, of each class that is there."""
