@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
@@ -60,6 +61,7 @@ class Segmenter:
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
     ) -> None:
         self._name: str | None = None
+        self._reload: Callable[[], Segmenter] | None = None
         self._predictor = Predictor(
             engine, bank, cache=cache, tiling=tiling, unlabelled_rules=unlabelled_rules
         )
@@ -98,7 +100,16 @@ class Segmenter:
         name = resolve(os.fspath(name_or_folder), revision=revision)
         segmenter = cls(*load_engine(name, engine=engine, device=device))
         segmenter._name = name
+        where = os.path.abspath(name) if os.path.isdir(name) else name
+        segmenter._reload = partial(cls.from_pretrained, where, engine=engine)
         return segmenter
+
+    def __getstate__(self) -> object:
+        """Pickle what was loaded by name as that name: to load it again is quicker than to send."""
+        return self.__dict__ if self._reload is None else self._reload
+
+    def __setstate__(self, state: dict[str, Any] | Callable[[], Segmenter]) -> None:
+        self.__dict__.update(state if isinstance(state, dict) else state().__dict__)
 
     def save_pretrained(
         self, folder: str | os.PathLike[str], *, notes: str = "", source: str | None = None

@@ -132,6 +132,8 @@ def segment(
             typer.echo((_as_json if as_json else _as_line)(outcome, result))
             if bad := result.get("bad_frames"):
                 trouble = f"{outcome.path}: {bad} damaged frames were left out."
+            if result["settings"].get("scale", 1) != 1:
+                complain(f"{outcome.path} is very large; it was read at half its size.")
         if trouble is not None:
             failures += outcome.error is not None
             troubles += 1

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -49,10 +50,16 @@ class OnnxEngine:
 
     def __init__(self, folder: Path, *, threads: int | None = None, device: str = "auto") -> None:
         self._folder = folder
+        self._device = device
         self._providers = onnx_providers(device)
         self._threads = threads
         self._exported = info_from(metadata_of(self._image), folder / IMAGE_FILE)
         self._info = self._exported
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle as the folder: another process loads the graphs anew."""
+        where = self._folder.absolute()
+        return partial(type(self), where, threads=self._threads, device=self._device), ()
 
     @property
     def info(self) -> ModelInfo:

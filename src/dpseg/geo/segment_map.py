@@ -31,7 +31,7 @@ from dpseg.inference.query import Query
 BLOCK = 256
 
 #: Settings of a result that differ from square to square.
-_OF_ONE_SQUARE = ("distractors", "views", "refine_rounds")
+_OF_ONE_SQUARE = ("distractors", "views", "scale", "refine_rounds")
 
 
 @dataclass(frozen=True, slots=True)

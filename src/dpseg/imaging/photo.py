@@ -41,6 +41,9 @@ MAX_PIXELS = 89_478_485
 #: telephones take photos of 200 million pixels.
 MAX_FILE_PIXELS = 4 * MAX_PIXELS
 
+#: Marks a picture that was read at half its size.
+_HALVED = "dpseg halved"
+
 #: What Pillow raises for files that are not what they say.
 _DAMAGE = (
     *(OSError, SyntaxError, ValueError, EOFError, IndexError, struct.error),
@@ -70,11 +73,18 @@ def load_photo(
         ImageError: the photo is missing, damaged, of no allowed format, empty or too large, or
             nothing tells which of its values is white.
     """
+    return read_photo(photo, max_pixels=max_pixels, what=what)[0]
+
+
+def read_photo(
+    photo: PhotoLike, *, max_pixels: int = MAX_FILE_PIXELS, what: str = "the photo"
+) -> tuple[ImageArray, float]:
+    """Read a photo as `load_photo` does, and tell at which scale: 1, or 0.5 if it is very large."""
     if isinstance(photo, np.ndarray):
         picture = _from_array(photo, max_pixels=max_pixels)
     else:
         picture = open_upright(photo, max_pixels=max_pixels, what=what)
-    return _to_rgb(picture, what=what)
+    return _to_rgb(picture, what=what), 0.5 if _HALVED in picture.info else 1.0
 
 
 def open_upright(
@@ -195,6 +205,8 @@ def _decoded(picture: Image.Image, *, what: str, max_pixels: int) -> Image.Image
         if large:  # JPEGs are then decoded at half their size
             picture.draft(None, (-(-picture.width // 2), -(-picture.height // 2)))
         picture.load()
+        if large:
+            picture.info[_HALVED] = True
         return _halved(_upright(picture))
     except _DAMAGE as error:
         raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
@@ -204,7 +216,9 @@ def _halved(picture: Image.Image) -> Image.Image:
     """Halve the sides of a picture that is too large to be worked on."""
     if picture.height * picture.width <= MAX_PIXELS:
         return picture
-    return (picture.convert("I") if picture.mode.startswith("I;16") else picture).reduce(2)
+    small = (picture.convert("I") if picture.mode.startswith("I;16") else picture).reduce(2)
+    small.info[_HALVED] = True
+    return small
 
 
 def _to_rgb(picture: Image.Image, *, what: str) -> ImageArray:

@@ -56,12 +56,14 @@ class EncodedPhoto:
         views: the parts of it that were looked at; the first is the whole.
         images: of each view, at the model's size, h w 3.
         features: of each view.
+        scale: of the photo to its file: 1, or 0.5 if that was too large to be read whole.
     """
 
     photo: ImageArray
     views: list[View]
     images: list[ImageArray]
     features: list[ImageFeatures]
+    scale: float = 1.0
 
     @property
     def size_hw(self) -> tuple[int, int]:
@@ -152,12 +154,15 @@ class Predictor:
             shown=tuple(vocabulary.names[index] for index in pictures or ()),
         )
 
-    def encode(self, photo: ImageArray, protocol: Protocol = "dpseg") -> EncodedPhoto:
+    def encode(
+        self, photo: ImageArray, protocol: Protocol = "dpseg", *, scale: float = 1.0
+    ) -> EncodedPhoto:
         """Look at a photo, H W 3; what is asked of it may change afterwards.
 
         Args:
             photo: H W 3.
             protocol: `"sed"` squashes the photo to a square, whatever its aspect.
+            scale: of the photo to its file, for the record.
         """
         info, photo_hw = self.engine.info, (photo.shape[0], photo.shape[1])
         if protocol == "sed":
@@ -168,9 +173,8 @@ class Predictor:
                 photo_hw, image_size=info.image_size, stride=info.stride, rules=self._tiling
             )
             images = list(cut_views(photo, views))
-        return EncodedPhoto(
-            photo, views, images, [self.engine.encode_image(image) for image in images]
-        )
+        features = [self.engine.encode_image(image) for image in images]
+        return EncodedPhoto(photo, views, images, features, scale)
 
     @one_blas_thread
     def predict(self, encoded: EncodedPhoto, query: Query) -> Segmentation:
@@ -214,6 +218,7 @@ class Predictor:
                 "refine_mode": options.refine_mode if options.refine else None,
                 "refine_rounds": rounds,
                 "views": len(encoded.views),
+                "scale": encoded.scale,
             },
             evidence=Evidence(
                 names=(*query.classes, *distractors),

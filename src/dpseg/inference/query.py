@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dpseg.arrays import AnyArray, PromptSet
-from dpseg.imaging.photo import PhotoLike, load_photo
+from dpseg.imaging.photo import PhotoLike, read_photo
 from dpseg.inference.options import SegmentOptions
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
@@ -46,7 +46,8 @@ class Query:
         Raises:
             ImageError: the photo cannot be used.
         """
-        return self.predictor.encode(load_photo(photo), self.options.protocol)
+        pixels, scale = read_photo(photo)
+        return self.predictor.encode(pixels, self.options.protocol, scale=scale)
 
     def __call__(self, photo: PhotoLike | EncodedPhoto) -> Segmentation:
         """Segment a photo.

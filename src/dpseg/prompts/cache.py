@@ -64,6 +64,10 @@ class PromptCache:
         self._entries: OrderedDict[CacheKey, Arrays] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[type[PromptCache], tuple[Path | None]]:
+        """Pickle as the folder."""
+        return type(self), (self.folder,)
+
     def load(self, key: CacheKey) -> Arrays | None:
         """Look an entry up.
 

@@ -24,7 +24,7 @@ from dpseg.video.smooth import Smoother
 from dpseg.video.streams import VideoOut, open_video
 
 #: Settings of a result that differ from frame to frame.
-_OF_ONE_FRAME = ("distractors", "views", "refine_rounds")
+_OF_ONE_FRAME = ("distractors", "views", "scale", "refine_rounds")
 
 
 def segment_video(
