@@ -101,7 +101,7 @@ class Segmenter:
         segmenter = cls(*load_engine(name, engine=engine, device=device))
         segmenter._name = name
         where = os.path.abspath(name) if os.path.isdir(name) else name
-        segmenter._reload = partial(cls.from_pretrained, where, engine=engine)
+        segmenter._reload = partial(cls.from_pretrained, where, engine=engine, device=device)
         return segmenter
 
     def __getstate__(self) -> object:
