@@ -238,12 +238,11 @@ class Segmenter:
             A function from a photo to its result.
         """
         options = options.replace(**changes)
-        examples = examples or {}
+        predictor, examples = self._predictor, examples or {}
+        source = ExemplarSource(predictor.engine, examples, predictor.cache)
         vocabulary = _with_examples(classes, examples)
         if tuned is not None and not isinstance(tuned, TunedPrompts):
             tuned = TunedPrompts.load(os.fspath(tuned))
-        predictor = self._predictor
-        source = ExemplarSource(predictor.engine, examples, predictor.cache)
         return predictor.prepare(
             vocabulary,
             options,

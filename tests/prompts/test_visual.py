@@ -94,6 +94,9 @@ def test_examples_of_unknown_classes_and_bad_pictures_are_refused(engine):
         ExemplarSource(engine, {"cat": []})
     with pytest.raises(PromptError, match="not a list"):
         ExemplarSource(engine, {"cat": "cat.jpg"})
+    for examples in ([PICTURE], (PICTURE, MASK), "cat.jpg", {1: [PICTURE]}):
+        with pytest.raises(PromptError, match=r"examples are not lists of pictures by names"):
+            ExemplarSource(engine, examples)
     with pytest.raises(PromptError, match=r"'cat' are a tuple of 2; give a list: \[\(photo, mask"):
         ExemplarSource(engine, {"cat": (PICTURE, MASK)})
 

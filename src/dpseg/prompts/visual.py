@@ -54,6 +54,8 @@ class ExemplarSource:
         self._engine = engine
         self._pictures = pictures
         self._cache = cache
+        if not isinstance(pictures, Mapping) or not all(isinstance(name, str) for name in pictures):
+            raise PromptError("examples are not lists of pictures by names, {name: [photo, ...]}")
         for name, examples in pictures.items():
             if isinstance(examples, tuple):  # may mean one picture with its mask, or two pictures
                 raise PromptError(
