@@ -19,7 +19,7 @@ class SpatialAttention(nn.Module):
         channels: C, a multiple of 64.
 
     Source: transformer block, pre-norm (dpseg choice: a small tower recognises objects by their
-    surroundings; docs/experiments.md).
+    surroundings; docs/log/experiments.md).
     """
 
     def __init__(self, *, channels: int) -> None:

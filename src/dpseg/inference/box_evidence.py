@@ -21,7 +21,7 @@ from dpseg.imaging.tiling import View
 from dpseg.inference.hypernyms import hypernyms_of, stem
 from dpseg.vocabulary import ClassEntry, fold
 
-# Chosen on photos kept aside from training; docs/experiments.md, "Boxes as evidence".
+# Chosen on photos kept aside from training; docs/log/experiments.md, "Boxes as evidence".
 NEUTRAL = 0.2  # score of a box that says nothing; what is surer speaks for its name
 FOR_ALL = 0.75  # weight of what speaks for a name where every pixel gets one
 FOR_SOME = 0.5  # where pixels may stay unlabelled: in a box stands ground, too, without a name

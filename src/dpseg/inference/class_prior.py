@@ -14,7 +14,7 @@ from dpseg.arrays import FloatArray
 PRESENT = 4  # of the given names, about so many are in a photo
 PEAK_SHARE = 0.01  # of the positions: where a name, if it is there, shows clearly
 ABSENT = -30.0  # on logits: a score of nothing
-# Chosen on photos kept aside from training; docs/experiments.md, 26.
+# Chosen on photos kept aside from training; docs/log/experiments.md, 26.
 WEIGHT = 0.45
 BEST_SHARE = 1 / 30  # of the positions: whose mean logit tells how surely a name is there
 EVEN_LOGIT = 2.0  # of the best positions, where a name is as likely there as not

@@ -118,7 +118,7 @@ class UnlabelledRules:
             `PRESENT` for longer lists, in [0, 1].
 
         Source: dpseg choice; the more names, the higher the best of them scores where none belongs
-        (docs/experiments.md, 32).
+        (docs/log/experiments.md, 32).
         """
         if self.threshold is not None:
             return self.threshold

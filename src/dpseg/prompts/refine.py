@@ -33,7 +33,7 @@ class RefineSettings:
         alpha: share of the found prompt in the new one.
         min_area: smallest region that counts, as a share of the picture.
         min_score: lowest mean score of a region that counts. Higher than what labels a pixel: a
-            wrong region would only become surer (docs/experiments.md, 24).
+            wrong region would only become surer (docs/log/experiments.md, 24).
     """
 
     alpha: float = 0.7

@@ -77,7 +77,7 @@ def align(
     Returns:
         Names, prototypes and the text map.
 
-    Source: kernel ridge regression on classifier rows (dpseg choice; docs/experiments.md).
+    Source: kernel ridge regression on classifier rows (dpseg choice; docs/log/experiments.md).
     """
     rows = load_imagenet(tower)
     with (picture_folder / "classes.tsv").open(newline="") as file:

@@ -133,7 +133,7 @@ def _with_prior(
     """Let the regions of like names speak beside a name's few pictures, with the same weight.
 
     Source: dpseg choice. Regions of training names are cleaner than one photo with its whole
-    scene, and help an untrained name more than its own photo does (docs/experiments.md, 21).
+    scene, and help an untrained name more than its own photo does (docs/log/experiments.md, 21).
     """
     if not labelled:
         return [pictures[name] for name in names]

@@ -22,7 +22,7 @@ class CrossFitting:
     Args:
         parts: trainings whose models have the same network.
 
-    Source: dpseg choice; cross-fitting (docs/experiments.md, 18 and 26).
+    Source: dpseg choice; cross-fitting (docs/log/experiments.md, 18 and 26).
     """
 
     def __init__(self, parts: Sequence[DecoderTraining]) -> None:

@@ -112,7 +112,7 @@ def names_of_classes(
         Name to the indices of the classes that it covers. A class's own synonyms win over an equal
         word of a hypernym; an ambiguous word covers all classes that it names.
 
-    Source: dpseg choice; see docs/experiments.md.
+    Source: dpseg choice; see docs/log/experiments.md.
     """
     offsets = [int(wnid[1:]) for wnid in wnids]
     own: dict[str, list[int]] = {}
