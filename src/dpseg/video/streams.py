@@ -69,14 +69,15 @@ class VideoIn:
         self.expected: int = stream.frames or round(seconds * self.rate)
         self.bad_frames = 0
         self._lost = 0  # packets without a frame: still in the decoder, or dropped there
-        stream.thread_type = "AUTO"
+        # Threads that decode whole frames would lose those in work when the last one is damaged.
+        stream.thread_type = "SLICE"
         self._video = video
         self._path = path
 
     def __iter__(self) -> Iterator[Frame]:
         last: Fraction | None = None
         shift = Fraction(0)
-        for frame in self._decoded():
+        for frame in self._in_order():
             if frame.width * frame.height > MAX_PIXELS:
                 raise ImageError(
                     f"{self._path} is too large: {frame.width} x {frame.height} pixels a frame."
@@ -96,6 +97,17 @@ class VideoIn:
             pixels = frame.to_ndarray(format="rgb24")
             upright = np.rot90(pixels, frame.rotation // 90)  # anticlockwise
             yield Frame(np.ascontiguousarray(upright), time)
+
+    def _in_order(self) -> Iterator[Any]:
+        """Hold each frame back for one more: behind a loss, H.264's decoder gives one too early."""
+        held: Any = None
+        for frame in self._decoded():
+            if held is None or not (self.bad_frames and _is_before(frame, held)):
+                held, frame = frame, held
+            if frame is not None:
+                yield frame
+        if held is not None:
+            yield held
 
     def _decoded(self) -> Iterator[Any]:
         """Decode packet by packet: one that fails is no reason to lose the others."""
@@ -235,6 +247,13 @@ def _opened(path: Path) -> Iterator[Any]:
         if not video.streams.video:
             raise ImageError(f"{path} holds no video.")
         yield video
+
+
+def _is_before(frame: Any, held: Any) -> bool:
+    """Tell whether a frame belongs before one that came shortly before it."""
+    if frame.pts is None or held.pts is None:
+        return False
+    return bool(0 < (held.pts - frame.pts) * frame.time_base < _LATEST)
 
 
 def _unreadable(path: Path, error: Exception) -> ImageError:
