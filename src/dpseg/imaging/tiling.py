@@ -22,6 +22,8 @@ Decide = Callable[[LabelArray, FloatArray, FloatArray], LabelArray]
 
 #: Pixels that one strip of rows holds; a few such arrays fit a processor's cache.
 STRIP_PIXELS = 1 << 16
+#: Classes whose scores are compared together, for the same reason.
+_AT_ONCE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,13 +268,22 @@ def _candidates(scores: Sequence[FloatArray], kept: int) -> list[int]:
     """
     needed = np.zeros(len(scores[0]), np.bool_)
     for view_scores in scores:
-        padded = np.pad(view_scores, ((0, 0), (1, 1), (1, 1)), mode="edge")
-        corners = [padded[:, y : y - 1 or None, x : x - 1 or None] for y in (0, 1) for x in (0, 1)]
-        highest, lowest = np.maximum.reduce(corners), np.minimum.reduce(corners)
-        for group in (slice(None, kept), slice(kept, None)):
-            if needed[group].size:
-                needed[group] |= (highest[group] >= lowest[group].max(axis=0)).any(axis=(1, 2))
+        for group in (range(kept), range(kept, len(view_scores))):
+            parts = [group[start : start + _AT_ONCE] for start in range(0, len(group), _AT_ONCE)]
+            windows = [slice(part.start, part.stop) for part in parts]
+            lowest = [_of_four(view_scores[part], np.minimum).max(axis=0) for part in windows]
+            for part in windows:
+                highest = _of_four(view_scores[part], np.maximum)
+                needed[part] |= (highest >= np.max(lowest, axis=0)).any(axis=(1, 2))
     return [int(k) for k in np.flatnonzero(needed)]
+
+
+def _of_four(scores: FloatArray, pick: np.ufunc) -> FloatArray:
+    """Take the largest or smallest of each four neighbours, K h w -> K h+1 w+1."""
+    padded = np.pad(scores, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    rows = pick(padded[:, 1:], padded[:, :-1])
+    picked: FloatArray = pick(rows[:, :, 1:], rows[:, :, :-1])
+    return picked
 
 
 def _blend(
