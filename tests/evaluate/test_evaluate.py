@@ -14,7 +14,7 @@ from dpseg.arrays import concat_records
 from dpseg.errors import DataError, PromptError, ShapeError
 from dpseg.evaluate.configuration import EVERY_PIXEL, STANDARD, WITH_UNLABELLED, Configuration
 from dpseg.evaluate.predictions import Predictions
-from dpseg.evaluate.report import markdown, markdown_rows, markdown_summary, save_html
+from dpseg.evaluate.report import markdown, markdown_rows, save_html
 from dpseg.evaluate.results import Evaluation, PartialResult, count_pictures, save_json
 from dpseg.imaging.resize import squash_image
 from dpseg.prompts.bank import PromptBank
@@ -235,13 +235,6 @@ def test_markdown(evaluation):
     assert lines[4].split("|")[1].strip() == "dual"
     miou = 100 * evaluation.figures()["dual"]["miou"]
     assert lines[4].split("|")[2].strip() == f"{miou:.1f}"
-
-
-def test_summary_over_sets(evaluation):
-    table = markdown_summary([evaluation, evaluation], "medium_miou").splitlines()
-    assert table[0] == "| medium | colours <&> | colours <&> | mean |"
-    cells = [cell.strip() for cell in table[2].split("|")[2:5]]
-    assert len(set(cells)) == 1
 
 
 def test_rows_of_an_ablation(evaluation):

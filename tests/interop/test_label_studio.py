@@ -14,13 +14,13 @@ from PIL import Image
 from colour_engine import ColourEngine, paint
 from dpseg import DataError, ImageError, Segmenter
 from dpseg.interop.label_studio import (
-    decode_brush,
     encode_brush,
     read_interface,
     to_prediction,
 )
 from dpseg.interop.label_studio_backend import Pictures, label_studio_app
 from dpseg.interop.rings import fill
+from interop.brush import decode_brush
 
 BRUSH = """
 <View>
@@ -58,19 +58,6 @@ def test_brushes_come_back_the_same(size_hw: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
     for mask in (random.random(size_hw) < 0.3, np.ones(size_hw, bool), np.zeros(size_hw, bool)):
         np.testing.assert_array_equal(decode_brush(encode_brush(mask), size_hw), mask)
-
-
-def test_single_values_of_other_encoders_are_read() -> None:
-    bits = f"{8:032b}{7:05b}" + "0010001101111111"
-    bits += "000011" + f"{9:08b}" * 3 + f"{255:08b}"  # four values one by one
-    bits += "100011" + f"{255:08b}"  # a run of four
-    bits += "0" * (-len(bits) % 8)
-    rle = list(int(bits, 2).to_bytes(len(bits) // 8, "big"))
-    assert decode_brush(rle, (1, 2)).tolist() == [[True, True]]
-    with pytest.raises(DataError):
-        decode_brush(rle, (3, 3))
-    with pytest.raises(DataError):
-        decode_brush(rle[:9], (1, 2))
 
 
 def test_predictions_hold_the_labels(segmenter: Segmenter) -> None:

@@ -22,7 +22,7 @@ def test_entries_and_vocabularies_pass_through():
     vocabulary = Vocabulary.of([entry, "cat"])
     assert vocabulary[0] == entry
     assert Vocabulary.of(vocabulary) is vocabulary
-    assert vocabulary.parents_of == ["dog", None]
+    assert [entry.parent for entry in vocabulary] == ["dog", None]
     assert vocabulary == Vocabulary.of([entry, "cat"])
 
 

@@ -60,26 +60,6 @@ def markdown(evaluation: Evaluation) -> str:
     return f"{title}\n\n{_markdown_table(header, rows)}"
 
 
-def markdown_summary(evaluations: Sequence[Evaluation], figure: str = "miou") -> str:
-    """Write one figure of several sets side by side, with its mean over the sets.
-
-    Args:
-        evaluations: one a set; a configuration that a set lacks is left blank there.
-        figure: a key of `COLUMNS`.
-
-    Returns:
-        A table with one row a configuration and one column a set.
-    """
-    tables = [evaluation.figures() for evaluation in evaluations]
-    configurations = dict.fromkeys(name for table in tables for name in table)
-    rows = []
-    for name in configurations:
-        values = [table.get(name, {}).get(figure, float("nan")) for table in tables]
-        rows.append([name, *map(_percent, values), _percent(float(np.mean(values)))])
-    header = [COLUMNS[figure], *(evaluation.name for evaluation in evaluations), "mean"]
-    return _markdown_table(header, rows)
-
-
 def markdown_rows(evaluations: Sequence[Evaluation], rows: Mapping[str, str]) -> str:
     """Write chosen configurations: mIoU of every set, then means over the sets.
 

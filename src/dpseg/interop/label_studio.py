@@ -6,7 +6,6 @@ to the pixel, `PolygonLabels` get one outline a region, holes joined to it.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -132,47 +131,6 @@ def encode_brush(mask: BoolArray) -> list[int]:
     stream = "".join(bits)
     stream += "0" * (-len(stream) % 8)
     return list(int(stream, 2).to_bytes(len(stream) // 8, "big"))
-
-
-def decode_brush(rle: list[int], size_hw: tuple[int, int]) -> BoolArray:
-    """Decode the bytes of a brush, ours or a person's.
-
-    Args:
-        rle: bytes, 0 to 255.
-        size_hw: of the mask.
-
-    Returns:
-        H W; what was painted with more than half opacity.
-
-    Raises:
-        DataError: the bytes are no brush of that size.
-    """
-    try:
-        values = _decoded(bytes(rle))
-        alpha = values.reshape(*size_hw, _CHANNELS)[..., -1]
-    except (ValueError, StopIteration, IndexError) as error:
-        raise DataError(f"these are no brush of {size_hw[1]} x {size_hw[0]} pixels.") from error
-    mask: BoolArray = alpha > 127
-    return mask
-
-
-def _decoded(data: bytes) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    bits = iter("".join(f"{byte:08b}" for byte in data))
-
-    def number(size: int) -> int:
-        return int("".join(itertools.islice(bits, size)), 2)
-
-    total, value_bits = number(32), number(5) + 1
-    sizes = [number(4) + 1 for _ in range(4)]
-    values = np.zeros(total, np.uint8)
-    done = 0
-    while done < total:
-        is_run = number(1)
-        length = number(sizes[number(2)]) + 1
-        many = 1 if is_run else length
-        values[done : done + length] = [number(value_bits) for _ in range(many)]
-        done += length
-    return values
 
 
 def _values(mask: BoolArray, kind: str) -> Iterator[dict[str, Any]]:

@@ -22,13 +22,19 @@ from dpseg.data.mixture import SourceSettings
 from dpseg.data.transforms import CropSettings
 from dpseg.encoders.lite import STRIDE
 from dpseg.encoders.open_clip import STRIDE as CLIP_STRIDE
-from dpseg.errors import DataError, require_extra
+from dpseg.errors import CheckpointError, DataError, require_extra
 from dpseg.factory.config import LiteConfig
+from dpseg.files import write_text
 from dpseg.train.clip.prompts import PromptSettings
 from dpseg.train.clip.stage import ClipSettings
 from dpseg.train.lite.decoder_stage import DecoderSettings
 from dpseg.train.lite.encoder_stage import TowerSettings
 from dpseg.train.loop import LoopSettings, Precision
+
+RECIPE_FILE = "recipe.json"
+_FREE_LOOP = {"loop": {"checkpoint_every", "log_every"}}
+#: What may change from one start of a run to the next.
+_FREE: Any = {"workers": True, "tower": _FREE_LOOP, "decoder": _FREE_LOOP, **_FREE_LOOP}
 
 
 class StageRecipe(BaseModel):
@@ -166,6 +172,25 @@ def load_recipe(path: Path) -> Recipe | ClipRecipe:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise DataError(f"recipe {path}: {place}: {first['msg']}") from error
+
+
+def keep_recipe(recipe: Recipe | ClipRecipe, folder: Path) -> None:
+    """Write down what a run is made by; refuse to go on with a run of another recipe.
+
+    How often a run logs and checkpoints, and how many processes load its crops, may change.
+
+    Args:
+        recipe: of the run.
+        folder: of the run.
+
+    Raises:
+        CheckpointError: the folder's run was begun by another recipe.
+    """
+    path = folder / RECIPE_FILE
+    said = recipe.model_dump_json(indent=1, exclude=_FREE)
+    if path.exists() and path.read_text(encoding="utf-8") != said:
+        raise CheckpointError(f"{folder} was begun by another recipe ({path}); use another folder")
+    write_text(path, said)
 
 
 def _divided(crop: CropSettings, stride: int) -> CropSettings:

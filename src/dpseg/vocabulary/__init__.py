@@ -134,11 +134,6 @@ class Vocabulary(Sequence[ClassEntry]):
         """The class names, in order."""
         return [entry.name for entry in self._entries]
 
-    @property
-    def parents_of(self) -> list[str | None]:
-        """What each class is a kind of, in order."""
-        return [entry.parent for entry in self._entries]
-
     def roll_up(self) -> tuple[list[str], npt.NDArray[np.int64]]:
         """Group the classes under the top of their is-a chains.
 

@@ -15,7 +15,7 @@ from dpseg import Segmenter
 from dpseg.data.mixture import SourceSettings
 from dpseg.data.transforms import CropSettings
 from dpseg.encoders.kernel_projection import KernelProjection
-from dpseg.errors import DataError
+from dpseg.errors import CheckpointError, DataError
 from dpseg.factory.config import LiteConfig
 from dpseg.factory.lite import load_lite
 from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_engine
@@ -187,6 +187,23 @@ def test_run_killed_in_both_stages_ends_in_the_same_files(run, train, tmp_path):
     train(tmp_path / "cut")
     for name in FILES:
         assert contents(tmp_path / "cut" / name) == contents(run / name), name
+
+
+def test_a_run_does_not_go_on_by_another_recipe(run, train):
+    """What may change between starts is how often it logs; else the old result would be kept."""
+    loop = RECIPE.tower.loop
+    other = changed(RECIPE, tower={"loop": replace(loop, seed=loop.seed + 1)})
+    with pytest.raises(CheckpointError, match="begun by another recipe"):
+        train(run, other)
+    before = contents(run / MODEL_FILE)
+    train(run, changed(RECIPE, tower={"loop": replace(loop, log_every=7)}))
+    assert contents(run / MODEL_FILE) == before
+
+
+def changed(recipe, **stages):
+    """Copy a recipe with some settings of its stages changed."""
+    parts = {name: getattr(recipe, name).model_copy(update=how) for name, how in stages.items()}
+    return recipe.model_copy(update=parts)
 
 
 def test_run_can_start_from_another(run, train, tmp_path, monkeypatch):

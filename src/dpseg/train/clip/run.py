@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dpseg.data.dataset import LabelledFolder
 from dpseg.data.splits import read_split, unseen_classes
@@ -23,15 +23,13 @@ from dpseg.train.clip.crop_stream import CropStream, Share
 from dpseg.train.clip.prompts import load_prompts, make_prompts, save_prompts
 from dpseg.train.clip.stage import ClipTraining
 from dpseg.train.loop import launched_fabric, run_stage
-from dpseg.train.recipe import ClipRecipe
+from dpseg.train.recipe import ClipRecipe, keep_recipe
 from dpseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-_PROMPTS, _CHECKED, _RECIPE = "prompts.safetensors", "checked.txt", "recipe.json"
-#: What may change from one start to the next: nothing that is learnt depends on it.
-_FREE: Any = {"workers": True, "loop": {"checkpoint_every", "log_every"}}
+_PROMPTS, _CHECKED = "prompts.safetensors", "checked.txt"
 
 
 def train_clip(
@@ -61,7 +59,7 @@ def train_clip(
     share = Share(recipe.batch_size, recipe.loop.accumulate, fabric.world_size, fabric.global_rank)
     model = _begun(recipe.model, start)
     folder.mkdir(parents=True, exist_ok=True)
-    _keep_recipe(recipe, folder)
+    keep_recipe(recipe, folder)
     _check_once(data, folder, fabric)
     engine = clip_engine(model, options=ForwardOptions())
     model.to(fabric.device)
@@ -112,15 +110,6 @@ def _begun(name: str, start: Path | None) -> ClipModel:
             raise CheckpointError(f"{start} holds {model.config.name}; the recipe trains {name}")
     model.keep_prompt_tower()
     return model
-
-
-def _keep_recipe(recipe: ClipRecipe, folder: Path) -> None:
-    """Write down what a run is made by; refuse to go on with a run of another recipe."""
-    path = folder / _RECIPE
-    said = recipe.model_dump_json(indent=1, exclude=_FREE)
-    if path.exists() and path.read_text(encoding="utf-8") != said:
-        raise CheckpointError(f"{folder} was begun by another recipe ({path}); use another folder")
-    write_text(path, said)
 
 
 def _check_once(data: LabelledFolder, folder: Path, fabric: Fabric) -> None:

@@ -35,7 +35,7 @@ from dpseg.train.lite.decoder_stage import FINE_CELL, DecoderTraining
 from dpseg.train.lite.encoder_stage import TowerStage
 from dpseg.train.lite.sampling import BatchSampler, NameVariants
 from dpseg.train.loop import LoopSettings, run_stage
-from dpseg.train.recipe import Recipe
+from dpseg.train.recipe import Recipe, keep_recipe
 from dpseg.vocabulary import ClassEntry
 
 CALIBRATION_BATCHES = 24
@@ -71,6 +71,7 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
 
     Raises:
         DataError: the data are not as the recipe says, or there are several processes.
+        CheckpointError: the folder holds a run of another recipe.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise DataError("recipes of dpseg-lite train in one process; start them without torchrun")
@@ -83,6 +84,7 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         kinds=recipe.kinds,
         distractors=_unrelated if recipe.distractors else None,
     )
+    keep_recipe(recipe, folder)
     text_tower = MiniLM()
     if start is not None and (start / _ALIGNED).exists():
         save_lite(load_lite(start / _ALIGNED), folder / _ALIGNED)
