@@ -200,7 +200,7 @@ def test_two_processes_lose_what_one_with_the_doubled_batch_loses(
     np.testing.assert_allclose(losses(tmp_path / "two"), expected, atol=1e-4, rtol=0)
     one, two = (load_file(tmp_path / run / CLIP_FILE) for run in ("one", "two"))
     for name, weights in one.items():  # Adam makes whole steps of rounding where gradients vanish
-        assert (two[name] - weights).abs().mean() < 1e-4, name
+        assert (two[name] - weights).abs().mean() < 5e-4, name
 
 
 def test_accumulated_parts_lose_what_the_whole_batch_loses(train):
