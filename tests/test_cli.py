@@ -24,7 +24,7 @@ from video.clips import damage, encode
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of three photos; the model sees colours only."""
     segmenter = Segmenter(CommonWords(), cache=PromptCache(tmp_path / "cache"))
-    monkeypatch.setattr(Segmenter, "from_pretrained", lambda _: segmenter)
+    monkeypatch.setattr(Segmenter, "from_pretrained", lambda _, **__: segmenter)
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "photos"
     folder.mkdir()

@@ -37,7 +37,7 @@ cli.main()
 
 @pytest.fixture
 def never_loads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Segmenter, "from_pretrained", lambda _: pytest.fail("loaded"))
+    monkeypatch.setattr(Segmenter, "from_pretrained", lambda _, **__: pytest.fail("loaded"))
 
 
 def run(*arguments: object) -> int:
