@@ -258,6 +258,7 @@ def make(source: Path) -> onnx.ModelProto:
         result,
         {
             "names": json.dumps(names),
+            "title": "EfficientDet-Lite0",
             "origin": "EfficientDet-Lite0 trained on COCO 2017, from MediaPipe (Apache-2.0)",
         },
     )

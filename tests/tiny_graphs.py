@@ -48,6 +48,7 @@ def write_detector(path: Path, names=("red", "dog"), side: int = 8) -> Path:
         },
         names=json.dumps(list(names)),
         origin="a test",
+        title="tiny detector",
     )
 
 

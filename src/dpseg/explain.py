@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dpseg.arrays import AnyArray, FloatArray, PromptSet
+from dpseg.engines.detector import Boxes
 from dpseg.imaging.tiling import View, view_weights
 from dpseg.prompts.pooling import l2_normalize
 
@@ -26,6 +27,8 @@ class Vote:
         visual_prompt: cosine with the class's pictures.
         text_token: cosine with the word of the name that fits best.
         visual_token: cosine with the part of the pictures that fits best.
+        box: score in [0, 1] of the surest box of the detector's name for it, 0 where none covers
+            the pixel; None where the detector knows no such name.
     """
 
     name: str
@@ -34,6 +37,7 @@ class Vote:
     visual_prompt: float | None
     text_token: float | None
     visual_token: float | None
+    box: float | None = None
 
     def __str__(self) -> str:
         parts = {
@@ -45,7 +49,8 @@ class Vote:
         cosines = ", ".join(
             f"{what} {value:+.2f}" for what, value in parts.items() if value is not None
         )
-        return f"{self.name}: score {self.score:.2f} (cosines: {cosines})"
+        box = "" if self.box is None else f", box {self.box:.2f}"
+        return f"{self.name}: score {self.score:.2f} (cosines: {cosines}{box})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +89,9 @@ class Evidence:
         views: the views of the photo.
         image_embeddings: of each view, D h w.
         prompts: of all names.
+        boxes: what the detector found; None without one.
+        box_names: the detector's name for each of the names, -1 where it knows none; empty without
+            a detector.
     """
 
     names: tuple[str, ...]
@@ -92,6 +100,8 @@ class Evidence:
     views: tuple[View, ...]
     image_embeddings: tuple[FloatArray, ...]
     prompts: PromptSet[AnyArray]
+    boxes: Boxes | None = None
+    box_names: tuple[int, ...] = ()
 
 
 def explain_pixel(
@@ -116,8 +126,11 @@ def explain_pixel(
     others = [int(k) for k in order if k != first]
     distractors = scores[evidence.given :]
 
+    across, down = (x + 0.5) / photo_hw[1], (y + 0.5) / photo_hw[0]
+
     def vote(k: int) -> Vote:
-        return _vote(evidence, k, float(scores[k]), position)
+        box = _surest_box(evidence, k, across, down)
+        return _vote(evidence, k, float(scores[k]), position, box)
 
     return Explanation(
         label=label,
@@ -127,7 +140,19 @@ def explain_pixel(
     )
 
 
-def _vote(evidence: Evidence, k: int, score: float, position: FloatArray) -> Vote:
+def _surest_box(evidence: Evidence, k: int, across: float, down: float) -> float | None:
+    """Find the surest box of a name over a point, given as shares of width and height."""
+    boxes = evidence.boxes
+    if boxes is None or evidence.box_names[k] < 0:
+        return None
+    left, top, right, bottom = boxes.corners.T
+    over = (left <= across) & (across <= right) & (top <= down) & (down <= bottom)
+    return float(boxes.scores[over & (boxes.names == evidence.box_names[k])].max(initial=0))
+
+
+def _vote(
+    evidence: Evidence, k: int, score: float, position: FloatArray, box: float | None
+) -> Vote:
     prompts = evidence.prompts
     seen = bool(prompts.visual_mask[k])
     tokens = prompts.text_tokens[k][prompts.text_token_mask[k]]
@@ -138,6 +163,7 @@ def _vote(evidence: Evidence, k: int, score: float, position: FloatArray) -> Vot
         visual_prompt=float((prompts.visual_embedding[k] @ position).mean()) if seen else None,
         text_token=_best(tokens, position),
         visual_token=_best(prompts.visual_tokens[k], position) if seen else None,
+        box=box,
     )
 
 

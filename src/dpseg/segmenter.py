@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from dpseg.arrays import FloatArray, LabelArray
+from dpseg.engines.detector import Detector
 from dpseg.engines.protocol import Engine, ModelInfo
 from dpseg.errors import CheckpointError
 from dpseg.imaging.photo import PhotoLike, load_photo
@@ -49,6 +50,7 @@ class Segmenter:
         cache: where prompt embeddings are kept between runs; None for the usual folder.
         tiling: when and how large photos are cut into tiles.
         unlabelled_rules: how readily pixels are left unlabelled.
+        detector: whose boxes speak for names beside the model; None for none.
     """
 
     def __init__(
@@ -59,11 +61,17 @@ class Segmenter:
         cache: PromptCache | None = None,
         tiling: TilingRules = DEFAULT_RULES,
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
+        detector: Detector | None = None,
     ) -> None:
         self._name: str | None = None
         self._reload: Callable[[], Segmenter] | None = None
         self._predictor = Predictor(
-            engine, bank, cache=cache, tiling=tiling, unlabelled_rules=unlabelled_rules
+            engine,
+            bank,
+            cache=cache,
+            tiling=tiling,
+            unlabelled_rules=unlabelled_rules,
+            detector=detector,
         )
 
     @classmethod
@@ -75,7 +83,7 @@ class Segmenter:
         engine: EngineName | None = None,
         device: str = "auto",
     ) -> Segmenter:
-        """Load a model and its prompt bank.
+        """Load a model, its prompt bank and its detector.
 
         Args:
             name_or_folder: a preset's name, a folder with weights, or `owner/model` on the
@@ -95,10 +103,11 @@ class Segmenter:
             MissingExtraError: the model needs an extra that is not installed.
         """
         from dpseg.factory.hub import resolve
-        from dpseg.factory.load import load_engine
+        from dpseg.factory.load import load_detector, load_engine
 
         name = resolve(os.fspath(name_or_folder), revision=revision)
-        segmenter = cls(*load_engine(name, engine=engine, device=device))
+        loaded = load_engine(name, engine=engine, device=device)
+        segmenter = cls(*loaded, detector=load_detector(name))
         segmenter._name = name
         where = os.path.abspath(name) if os.path.isdir(name) else name
         segmenter._reload = partial(cls.from_pretrained, where, engine=engine, device=device)

@@ -15,6 +15,7 @@ def test_boxes_of_a_tiny_graph(tmp_path: Path):
     detector = Detector(write_detector(tmp_path / "d.onnx"))
     assert detector.names == ("red", "dog")
     assert detector.origin == "a test"
+    assert detector.title == "tiny detector"
     boxes = detector(paint(("red", 0, 96, 0, 48)))
     assert boxes.names.tolist() == [0]
     assert boxes.scores[0] == pytest.approx(220 / 255, abs=0.02)

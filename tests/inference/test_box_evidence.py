@@ -40,6 +40,12 @@ def test_words_that_a_detector_knows(word: str, name: str | None, exact: bool):
     assert found == (None if name is None else Known(NAMES.index(name), loses=exact))
 
 
+def test_an_ambiguous_word_only_gains():
+    words = DetectorWords(("mouse",))
+    assert words.find(ClassEntry("mouse")) == Known(0, loses=False)
+    assert words.find(ClassEntry("mouse", ("computer mouse",))) == Known(0)
+
+
 def test_a_synonym_makes_a_class_known():
     assert DetectorWords(NAMES).find(ClassEntry("hound", ("dog",))) == Known(1)
 

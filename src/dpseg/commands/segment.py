@@ -50,6 +50,9 @@ def segment(
     unlabelled: Annotated[
         bool, typer.Option(help="Leave pixels without a label where no name convinces.")
     ] = True,
+    detector: Annotated[
+        bool, typer.Option(help="Let the model's detector speak for the names that it knows.")
+    ] = True,
     prompts: Annotated[
         Literal["dual", "text", "visual"], typer.Option(help="Names, pictures, or both.")
     ] = "dual",
@@ -104,7 +107,11 @@ def segment(
         classes=given_vocabulary(classes, vocabulary),
         examples=_examples(example or [], examples_folder),
         options=SegmentOptions(
-            refine=refine, refine_mode=refine_mode, unlabelled=unlabelled, prompts=prompts
+            refine=refine,
+            refine_mode=refine_mode,
+            unlabelled=unlabelled,
+            detector=detector,
+            prompts=prompts,
         ),
         tuned=tuned,
         model=model,

@@ -76,6 +76,15 @@ class Detector:
         return self._about[0]
 
     @property
+    def title(self) -> str:
+        """What it is called.
+
+        Raises:
+            CheckpointError: the file is missing, damaged or no detector.
+        """
+        return self._about[2]
+
+    @property
     def origin(self) -> str:
         """Where its weights come from, and their licence.
 
@@ -102,9 +111,9 @@ class Detector:
         return open_session(self._path, self._threads)
 
     @cached_property
-    def _about(self) -> tuple[tuple[str, ...], str]:
+    def _about(self) -> tuple[tuple[str, ...], str, str]:
         metadata = metadata_of(self._session)
         try:
-            return tuple(json.loads(metadata["names"])), metadata["origin"]
+            return tuple(json.loads(metadata["names"])), metadata["origin"], metadata["title"]
         except (KeyError, ValueError) as error:
             raise CheckpointError(f"{self._path} is no detector") from error

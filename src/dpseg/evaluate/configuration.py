@@ -10,8 +10,8 @@ from dpseg.engines.protocol import Engine
 from dpseg.errors import DataError
 from dpseg.inference.options import SegmentOptions
 
-#: Every pixel gets one of the set's names, as labelled sets want it.
-EVERY_PIXEL = SegmentOptions(unlabelled=False)
+#: Every pixel gets one of the set's names, as labelled sets want it, by the model's own word.
+EVERY_PIXEL = SegmentOptions(unlabelled=False, detector=False)
 
 Joined: TypeAlias = Literal["average", "average_cost", "concatenate"]
 
@@ -69,11 +69,13 @@ class Configuration:
         return changes
 
 
-#: The rows that every results table has.
+#: The rows that every results table has; those with boxes only where a detector may speak.
 STANDARD = (
     Configuration("text", EVERY_PIXEL.replace(prompts="text")),
     Configuration("visual", EVERY_PIXEL.replace(prompts="visual")),
     Configuration("dual"),
+    Configuration("text, boxes", EVERY_PIXEL.replace(prompts="text", detector=True)),
+    Configuration("dual, boxes", EVERY_PIXEL.replace(detector=True)),
     Configuration("dual, refined", EVERY_PIXEL.replace(refine=1)),
     Configuration("dual, no tokens", token_wise=False),
     Configuration("dual, no guidance", guidance_levels=()),
@@ -89,8 +91,11 @@ WITH_EXAMPLES = (
 #: Another where tuned prompts are.
 WITH_TUNED = (Configuration("dual, tuned", tuned=True),)
 
-#: The only row where pixels may stay unlabelled and background is a class.
-WITH_UNLABELLED = (Configuration("unlabelled on", SegmentOptions()),)
+#: The rows where pixels may stay unlabelled and background is a class.
+WITH_UNLABELLED = (
+    Configuration("unlabelled on, no boxes", SegmentOptions(detector=False)),
+    Configuration("unlabelled on", SegmentOptions()),
+)
 
 
 def chosen(configurations: Sequence[Configuration], names: Sequence[str]) -> list[Configuration]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -17,6 +18,7 @@ from dpseg.arrays import IntArray
 from dpseg.data.dataset import BACKGROUND, LabelledFolder
 from dpseg.data.plain_names import is_background
 from dpseg.data.splits import unseen_classes
+from dpseg.engines.detector import Detector
 from dpseg.engines.protocol import Engine
 from dpseg.errors import DataError
 from dpseg.evaluate.configuration import STANDARD, WITH_UNLABELLED, Configuration
@@ -32,6 +34,7 @@ from dpseg.prompts.visual import CropSource
 from dpseg.vocabulary import Vocabulary
 
 UNLABELLED_NAME = "unlabelled"
+Loaded: TypeAlias = "tuple[Engine, PromptBank | None, Detector | None]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,14 +80,20 @@ class Task:
 
     @property
     def rows(self) -> Sequence[Configuration]:
-        """The configurations that are run."""
-        return WITH_UNLABELLED if self.unlabelled else self.configurations
+        """The configurations that are run; without a detector, those that it takes part in fall out.
 
-    def load(self) -> tuple[Engine, PromptBank | None]:
-        """Load the model and its bank."""
+        It has seen names that a zero-shot figure counts as unseen, so it has no part in those.
+        """
+        rows = WITH_UNLABELLED if self.unlabelled else self.configurations
+        may_speak = self.unseen is None and load.load_detector(self.model) is not None
+        return [one for one in rows if may_speak or not one.options.detector]
+
+    def load(self) -> Loaded:
+        """Load the model, its bank and its detector."""
         switched = any(one.forward for one in self.rows)
         engine: load.EngineName | None = self.engine or ("torch" if switched else None)
-        return load.load_engine(self.model, engine=engine, device=self.device)
+        loaded = load.load_engine(self.model, engine=engine, device=self.device)
+        return *loaded, load.load_detector(self.model)
 
 
 @dataclass(frozen=True)
@@ -150,22 +159,20 @@ def evaluate_folder(task: Task, *, processes: int = 1, progress: bool = False) -
     )
 
 
-_Loaded = tuple[Engine, PromptBank | None]
-
-
 def _predictions(
     task: Task,
     vocabulary: Vocabulary,
     groups: IntArray | None,
     examples: CropSource | None,
-    loaded: _Loaded | None,
+    loaded: Loaded | None,
 ) -> Predict:
-    engine, bank = loaded or task.load()
+    engine, bank, detector = loaded or task.load()
     return Predictions(
         engine,
         vocabulary,
         task.rows,
         bank=bank,
+        detector=detector,
         examples=examples,
         tuned=None if task.tuned is None else TunedPrompts.load(task.tuned),
         cache=PromptCache(),

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpseg.arrays import ImageArray, IntArray
+from dpseg.engines.detector import Detector
 from dpseg.engines.protocol import Engine
 from dpseg.errors import DataError
 from dpseg.evaluate.configuration import ConfigurableEngine, Configuration
@@ -33,6 +34,7 @@ class Predictions:
         vocabulary: the classes, K.
         configurations: what to compare.
         bank: for the configurations that use one.
+        detector: for the configurations in which it speaks.
         examples: for the configurations that show examples.
         tuned: for the configurations that use tuned prompts.
         cache: for prompt embeddings.
@@ -51,6 +53,7 @@ class Predictions:
         configurations: Sequence[Configuration],
         *,
         bank: PromptBank | None = None,
+        detector: Detector | None = None,
         examples: VisualPromptSource | None = None,
         tuned: TunedPrompts | None = None,
         cache: PromptCache | None = None,
@@ -66,7 +69,10 @@ class Predictions:
         self._queries: list[Query] = []
         for one in configurations:
             predictor = Predictor(
-                _with_parts_off(engine, one), bank if one.bank else None, cache=cache
+                _with_parts_off(engine, one),
+                bank if one.bank else None,
+                cache=cache,
+                detector=detector,
             )
             query = predictor.prepare(
                 vocabulary,

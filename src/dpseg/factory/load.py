@@ -14,6 +14,7 @@ from dpseg.factory.calibration import calibration_path, read_threshold
 from dpseg.factory.config import PRESETS, ClipConfig
 
 if TYPE_CHECKING:
+    from dpseg.engines.detector import Detector
     from dpseg.engines.protocol import Engine
     from dpseg.prompts.bank import PromptBank
 
@@ -21,6 +22,7 @@ EngineName: TypeAlias = Literal["onnx", "torch"]
 
 WEIGHTS = Path(__file__).parents[1] / "weights"  # of the model that ships
 BANK_FILE = "dpseg-lite-bank.safetensors"
+DETECTOR_FILE = "dpseg-lite-detector.onnx"
 CLIP_FILE = "model.safetensors"
 CLIP_BANK_FILE = "bank.safetensors"
 _CLIP_NAMES = ("convnext_", "ViT-", "MobileCLIP")  # how open_clip's names begin
@@ -86,6 +88,26 @@ def _fitting_engine(device: str) -> EngineName:
             raise
         return "torch"
     return "onnx"
+
+
+def load_detector(name_or_folder: str | Path) -> Detector | None:
+    """Find the detector that a model has beside it, if it has one.
+
+    Args:
+        name_or_folder: as for `load_engine`.
+
+    Returns:
+        The detector, loaded at its first use; None for a model without one.
+
+    Raises:
+        CheckpointError: there is no such preset or folder.
+    """
+    from dpseg.engines.detector import Detector
+
+    if _is_clip_name(str(name_or_folder)):
+        return None
+    path = _find(name_or_folder) / DETECTOR_FILE
+    return Detector(path) if path.is_file() else None
 
 
 def model_files(name_or_folder: str | Path) -> list[Path]:

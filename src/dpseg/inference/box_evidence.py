@@ -8,18 +8,20 @@ distractor only loses: a detector calls a deer a cow, and a cow that nobody name
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import log
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from dpseg.arrays import FloatArray
-from dpseg.engines.detector import Boxes
+from dpseg.arrays import FloatArray, ImageArray
+from dpseg.engines.detector import Boxes, Detector
 from dpseg.imaging.tiling import View
 from dpseg.inference.hypernyms import hypernyms_of, stem
-from dpseg.vocabulary import ClassEntry, fold
+from dpseg.vocabulary import ClassEntry, Vocabulary, fold
 
 # Chosen on photos kept aside from training; docs/log/experiments.md, "Boxes as evidence".
 NEUTRAL = 0.2  # score of a box that says nothing; what is surer speaks for its name
@@ -51,6 +53,9 @@ SYNONYMS: dict[str, str] = {
     "hair drier": "hair dryer",
 }
 
+#: Names of COCO's things that mean something else as well; without a box, they may still be there.
+AMBIGUOUS = frozenset({"kite", "mouse", "orange", "remote", "tie", "keyboard"})
+
 
 @dataclass(frozen=True, slots=True)
 class Known:
@@ -69,6 +74,64 @@ class Known:
     def as_distractor(self) -> Known:
         """Let boxes speak against it alone."""
         return replace(self, gains=False)
+
+
+Embed: TypeAlias = Callable[[Sequence[str]], FloatArray]
+
+
+class BoxReader:
+    """Reads a detector's boxes for one model.
+
+    Args:
+        detector: finds them.
+        embed: gives unit vectors of names, N D, in the space of the model's text prompts.
+    """
+
+    def __init__(self, detector: Detector, embed: Embed) -> None:
+        self.detector = detector
+        self._embed = embed
+
+    def look(
+        self, images: Sequence[ImageArray], views: Sequence[View], photo_hw: tuple[int, int]
+    ) -> Boxes:
+        """Find the boxes of a photo in its views.
+
+        Args:
+            images: of the views, h w 3 each.
+            views: the parts of the photo.
+            photo_hw: size of the photo.
+
+        Returns:
+            All boxes, as shares of the photo.
+        """
+        found = [self.detector(image) for image in images]
+        return joined(list(zip(found, views, strict=True)), photo_hw)
+
+    def known(self, vocabulary: Vocabulary, text_embedding: FloatArray) -> list[Known | None]:
+        """Tell what the detector knows of some classes.
+
+        A kind is one only if both words mean much the same to the model.
+
+        Args:
+            vocabulary: K classes.
+            text_embedding: unit vector of each, K D.
+        """
+        classes = [self._words.find(entry) for entry in vocabulary]
+        kinds = {known.name for known in classes if known is not None and not known.loses}
+        if not kinds:
+            return classes
+        names = [self.detector.names[name] for name in kinds]
+        vectors = dict(zip(kinds, self._embed(names), strict=True))
+        return [
+            None
+            if known is None or (not known.loses and vectors[known.name] @ vector < SAME_THING)
+            else known
+            for known, vector in zip(classes, text_embedding, strict=True)
+        ]
+
+    @cached_property
+    def _words(self) -> DetectorWords:
+        return DetectorWords(self.detector.names)
 
 
 class DetectorWords:
@@ -95,10 +158,10 @@ class DetectorWords:
         Returns:
             None where it is neither; the caller asks the words' embeddings whether a kind is one.
         """
-        for word in entry.words:
-            row = self._rows.get(stem(word))
-            if row is not None:
-                return Known(row)
+        rows = {word: self._rows[stem(word)] for word in entry.words if stem(word) in self._rows}
+        if rows:
+            sure = [row for word, row in rows.items() if fold(word) not in AMBIGUOUS]
+            return Known(sure[0]) if sure else Known(next(iter(rows.values())), loses=False)
         for wider in (*hypernyms_of(entry.name), fold(entry.name).split()[-1]):
             row = self._rows.get(stem(wider))
             if row is not None:

@@ -22,6 +22,7 @@ class OptionFields(TypedDict, total=False):
     unlabelled: bool
     class_prior: bool
     hypernyms: bool
+    detector: bool
     templates: int | None
     refinement: RefineSettings
     protocol: Protocol
@@ -40,6 +41,8 @@ class SegmentOptions:
             makes every pixel one of the classes.
         class_prior: where every pixel gets a class, prefer those that the whole photo shows.
         hypernyms: ask for a word that the bank lacks together with what it is a kind of.
+        detector: let the boxes of the model's detector, if it has one, speak for and against the
+            names that it knows.
         templates: different sentence templates in use; None for all of the model's.
         refinement: which classes take part in refinement, and how far their prompts move.
         protocol: how a photo is brought to the model's size; `"sed"` goes without class prior.
@@ -54,6 +57,7 @@ class SegmentOptions:
     unlabelled: bool = True
     class_prior: bool = True
     hypernyms: bool = True
+    detector: bool = True
     templates: int | None = None
     refinement: RefineSettings = DEFAULT_REFINEMENT
     protocol: Protocol = "dpseg"

@@ -13,6 +13,7 @@ import numpy as np
 
 from dpseg.arrays import AnyArray, FloatArray, ImageArray, LabelArray, PromptSet
 from dpseg.engines.blas_threads import one_blas_thread
+from dpseg.engines.detector import Boxes, Detector
 from dpseg.engines.protocol import Engine, ImageFeatures
 from dpseg.errors import PromptError
 from dpseg.explain import Evidence
@@ -27,6 +28,7 @@ from dpseg.imaging.tiling import (
     merge_scores,
     plan_views,
 )
+from dpseg.inference.box_evidence import BoxReader, Known, add_box_evidence, seen_in
 from dpseg.inference.class_prior import class_prior, presence_gate
 from dpseg.inference.distractors import (
     DEFAULT_UNLABELLED,
@@ -84,6 +86,30 @@ class _Scored:
     positions: LabelArray
 
 
+@dataclass(frozen=True, slots=True)
+class _Hints:
+    """The boxes of a photo, and what the detector knows of each of the K names that compete."""
+
+    boxes: Boxes
+    classes: Sequence[Known | None]
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """The detector's name of each class, K; -1 where it knows none."""
+        return tuple(-1 if known is None else known.name for known in self.classes)
+
+    def select(self, classes: Sequence[int]) -> _Hints:
+        """Keep some classes."""
+        return _Hints(self.boxes, [self.classes[index] for index in classes])
+
+    def add(
+        self, logits: FloatArray, view: View, photo_hw: tuple[int, int], unlabelled: bool
+    ) -> None:
+        """Add the evidence to the logits of one view, K h w, in place."""
+        boxes = seen_in(self.boxes, view, photo_hw)
+        add_box_evidence(logits, boxes, self.classes, unlabelled=unlabelled)
+
+
 class Predictor:
     """A model with its bank, cache and rules.
 
@@ -93,6 +119,7 @@ class Predictor:
         cache: where prompt embeddings are kept; None for the usual folder.
         tiling: when and how large photos are cut into tiles.
         unlabelled_rules: how readily pixels are left unlabelled.
+        detector: whose boxes speak for names beside the model; None for none.
     """
 
     def __init__(
@@ -103,6 +130,7 @@ class Predictor:
         cache: PromptCache | None = None,
         tiling: TilingRules = DEFAULT_RULES,
         unlabelled_rules: UnlabelledRules = DEFAULT_UNLABELLED,
+        detector: Detector | None = None,
     ) -> None:
         self.engine = engine
         self.cache = cache or PromptCache()
@@ -110,6 +138,7 @@ class Predictor:
         self._tiling = tiling
         self._rules = unlabelled_rules
         self._distractors = Distractors(engine, bank, cache=self.cache, rules=unlabelled_rules)
+        self._boxes = None if detector is None else BoxReader(detector, self._embed_names)
 
     @one_blas_thread
     def prepare(
@@ -192,14 +221,15 @@ class Predictor:
         prompts = query.prompts
         if distractors:
             prompts = prompts.concat(self._distractors.prompts(distractors))
-        scored = self._score(encoded, query, prompts)
+        hints = self._look_for_boxes(encoded, query, distractors)
+        scored = self._score(encoded, query, prompts, hints)
         rounds = 0
         while rounds < options.refine and options.prompts != "text":
             before, refined = scored, self._refine(encoded, query, prompts, scored)
             if refined is prompts:
                 break
             prompts = refined
-            scored = self._score(encoded, query, prompts, before)
+            scored = self._score(encoded, query, prompts, hints, before)
             rounds += 1
             if is_still(before.positions, scored.positions):
                 break
@@ -213,6 +243,7 @@ class Predictor:
                 "prompts": options.prompts,
                 "examples": list(query.shown),
                 "unlabelled": options.unlabelled,
+                "detector": self._boxes.detector.title if self._boxes and hints else None,
                 "distractors": distractors,
                 "rivals": distractors,  # the word of earlier releases
                 "refine_mode": options.refine_mode if options.refine else None,
@@ -227,6 +258,8 @@ class Predictor:
                 views=tuple(encoded.views),
                 image_embeddings=tuple(one.image_embedding for one in encoded.features),
                 prompts=_as_asked(prompts, options),
+                boxes=None if hints is None else hints.boxes,
+                box_names=() if hints is None else hints.names,
             ),
         )
 
@@ -253,24 +286,52 @@ class Predictor:
             encoded.features[0].image_embedding,
         )
 
+    def _look_for_boxes(
+        self, encoded: EncodedPhoto, query: Query, distractors: Sequence[str]
+    ) -> _Hints | None:
+        """Let the detector speak of the given names, and against the distractors."""
+        if self._boxes is None or not query.options.detector:
+            return None
+        classes = self._boxes.known(
+            query.vocabulary, l2_normalize(query.prompts.text_embedding.mean(axis=1))
+        )
+        if distractors:
+            others = self._boxes.known(Vocabulary.of(distractors), self._embed_names(distractors))
+            classes += [known and known.as_distractor() for known in others]
+        boxes = self._boxes.look(encoded.images, encoded.views, encoded.size_hw)
+        return _Hints(boxes, classes)
+
+    def _embed_names(self, names: Sequence[str]) -> FloatArray:
+        """Embed common names, N D; each is encoded once."""
+        text_embedding = self._distractors.prompts(names).text_embedding
+        return l2_normalize(text_embedding.mean(axis=1))
+
     def _score(
         self,
         encoded: EncodedPhoto,
         query: Query,
         prompts: PromptSet[AnyArray],
+        hints: _Hints | None,
         before: _Scored | None = None,
     ) -> _Scored:
         """Score the views; in a further round, only the classes that were found before."""
         asked, given = _as_asked(prompts, query.options), len(query.vocabulary)
         if before is None:
             logits = [self.engine.score(one, asked) for one in encoded.features]
+            if hints is not None:
+                for scores, view in zip(logits, encoded.views, strict=True):
+                    hints.add(scores, view, encoded.size_hw, query.options.unlabelled)
             bias = _bias(logits, given, query.options)
             by_view = [sigmoid(view + bias) for view in logits]
         else:
             found, bias = found_classes(before.positions), before.bias
             by_view = [scores.copy() for scores in before.by_view]
-            for scores, one in zip(by_view, encoded.features, strict=True):
-                scores[found] = sigmoid(self.engine.score(one, asked.select(found)) + bias[found])
+            fewer = None if hints is None else hints.select(found)
+            for scores, one, view in zip(by_view, encoded.features, encoded.views, strict=True):
+                logits_found = self.engine.score(one, asked.select(found))
+                if fewer is not None:
+                    fewer.add(logits_found, view, encoded.size_hw, query.options.unlabelled)
+                scores[found] = sigmoid(logits_found + bias[found])
         low = merge_scores(by_view, encoded.views, encoded.size_hw, self._tiling)
         positions: LabelArray = low.argmax(axis=0).astype(np.int32)  # distractors are classes here
         if query.options.unlabelled:

@@ -106,6 +106,9 @@ def make_router(service: Service) -> APIRouter:
         unlabelled: Annotated[
             bool, Form(description="leave pixels without a label where no name convinces")
         ] = True,
+        detector: Annotated[
+            bool, Form(description="let the model's detector speak for the names that it knows")
+        ] = True,
         prompts: Annotated[PromptMode, Form(description="names, pictures, or both")] = "dual",
         answer: Annotated[
             Literal["json", "labels", "overlay"],
@@ -127,7 +130,11 @@ def make_router(service: Service) -> APIRouter:
                 mask_of,
             ),
             options=SegmentOptions(
-                refine=refine, refine_mode=refine_mode, unlabelled=unlabelled, prompts=prompts
+                refine=refine,
+                refine_mode=refine_mode,
+                unlabelled=unlabelled,
+                detector=detector,
+                prompts=prompts,
             ),
         )
         check_counts(asked.classes, asked.examples, service.settings)

@@ -88,6 +88,9 @@ class VoteAnswer(BaseModel):
     visual_prompt: float | None = Field(description="with the pictures")
     text_token: float | None = Field(description="with the word that fits best")
     visual_token: float | None = Field(description="with the part of the pictures that fits best")
+    box: float | None = Field(
+        description="score of the detector's surest box of it here, 0 to 1; null for other names"
+    )
 
     @classmethod
     def of(cls, vote: Vote | None) -> VoteAnswer | None:

@@ -7,6 +7,7 @@ const SPEAKERS = [
   ["text_token", "its best word"],
   ["visual_prompt", "its pictures"],
   ["visual_token", "their best part"],
+  ["box", "a box around it"],
 ];
 
 /**

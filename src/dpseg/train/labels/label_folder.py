@@ -85,7 +85,7 @@ class Labeller:
             teacher = open_teacher(settings, teachers)
             common = names_in_common(self.vocabulary, teacher.words, settings.only)
             self._teachers.append((settings, teacher, *common))
-        self._ask = segmenter.prepare(self.vocabulary, unlabelled=False)
+        self._ask = segmenter.prepare(self.vocabulary, unlabelled=False, detector=False)
 
     def __call__(self, image: ImageArray) -> LabelArray:
         """Label what is sure in a photo, H W 3: positions of names, -1 elsewhere, H W."""
