@@ -47,6 +47,23 @@ def folder(tmp_path, monkeypatch):
     return write_folder(root, CLASSES, {f"v{n}": photo(2 * n) for n in range(5)}, "val")
 
 
+def test_a_detector_has_no_part_where_there_is_none_and_in_zero_shot_figures(folder, tmp_path):
+    def rows(model: str, **asked: object) -> list[str]:
+        return [one.name for one in Task(root=folder, model=model, **asked).rows]
+
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    (bare / "dpseg-lite.safetensors").touch()
+    assert [name for name in rows("dpseg-lite") if "boxes" in name] == [
+        "text, boxes",
+        "dual, boxes",
+    ]
+    assert not any("boxes" in name for name in rows(str(bare)))
+    assert not any("boxes" in name for name in rows("dpseg-lite", unseen=("red",)))
+    assert rows("dpseg-lite", unlabelled=True) == ["unlabelled on, no boxes", "unlabelled on"]
+    assert rows(str(bare), unlabelled=True) == ["unlabelled on, no boxes"]
+
+
 def test_figures_are_those_of_torchmetrics_on_the_models_label_maps(folder):
     plain = replace(TEXT, options=TEXT.options.replace(class_prior=False))
     evaluation = evaluate_folder(Task(root=folder, configurations=[plain]))

@@ -70,7 +70,7 @@ def label(
     settings = load_label_recipe(recipe)
     segmenter = Segmenter.from_pretrained(settings.model, device=device)
     labeller = Labeller(settings, segmenter, data=data, teachers=teachers)
-    for name, precisions in measure(labeller, settings, data=data, progress=True).items():
+    for name, precisions in measure(labeller, settings, data=data, progress=True):
         table = Table("name", "precision", "found", "pixels", title=f"labels on {name}")
         for word, one in precisions.items():
             table.add_row(word, f"{one.precision:.0%}", f"{one.found:.0%}", f"{one.given:,}")

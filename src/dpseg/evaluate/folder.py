@@ -80,7 +80,7 @@ class Task:
 
     @property
     def rows(self) -> Sequence[Configuration]:
-        """The configurations that are run; without a detector, those that it takes part in fall out.
+        """The configurations that are run; those with a detector fall out where there is none.
 
         It has seen names that a zero-shot figure counts as unseen, so it has no part in those.
         """

@@ -51,7 +51,7 @@ def labelling(tmp_path: Path) -> tuple[Labeller, LabelRecipe]:
 
 def test_precision_of_each_name(labelling, tmp_path: Path):
     labeller, recipe = labelling
-    found = measure(labeller, recipe, data=tmp_path)["known"]
+    found = dict(measure(labeller, recipe, data=tmp_path))["known"]
     assert list(found) == ["red", "green"]
     assert found["red"].precision == 1
     assert found["red"].there == 2 * 84 * 48  # photos a and c

@@ -8,7 +8,7 @@ list of photos is written last.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -104,7 +104,7 @@ class Labeller:
 
 def measure(
     labeller: Labeller, recipe: LabelRecipe, *, data: Path, progress: bool = False
-) -> dict[str, Mapping[str, Precision]]:
+) -> Iterator[tuple[str, Mapping[str, Precision]]]:
     """Compare a labeller's labels with those of photos that have some.
 
     A label is wrong where another name of the set stands, or where its background does and the
@@ -116,14 +116,13 @@ def measure(
         data: the data root.
         progress: show a bar.
 
-    Returns:
-        Folder to name to precision; names without labels and not there are left out.
+    Yields:
+        A folder's name, and name to precision; names without labels and not there are left out.
 
     Raises:
         DataError: a folder cannot be read.
     """
     names = labeller.vocabulary.names
-    results: dict[str, Mapping[str, Precision]] = {}
     for one in recipe.measure:
         folder = LabelledFolder(data / one.name, "train")
         known = np.array([name in folder.names for name in names])
@@ -138,12 +137,14 @@ def measure(
             right += _count(label[told & (label == truth)], len(names))
             given += _count(label[told], len(names))
             there += _count(truth[truth >= 0], len(names))
-        results[one.name] = {
-            name: Precision(*map(int, figures))
-            for name, *figures in zip(names, right, given, there, strict=True)
-            if figures[1] or figures[2]
-        }
-    return results
+        yield (
+            one.name,
+            {
+                name: Precision(*map(int, figures))
+                for name, *figures in zip(names, right, given, there, strict=True)
+                if figures[1] or figures[2]
+            },
+        )
 
 
 def write_labels(
