@@ -143,7 +143,15 @@ class Segmenter:
         files = model_files(self._name) if self._name else []
         if not files:
             raise CheckpointError("only a model that was loaded from files can be saved.")
-        return save_model(files, Path(folder), info=self.info, source=source, notes=notes)
+        detector = self._predictor.detector
+        return save_model(
+            files,
+            Path(folder),
+            info=self.info,
+            source=source,
+            notes=notes,
+            detector=None if detector is None else detector.origin,
+        )
 
     def push_to_hub(self, name: str, *, private: bool = False, notes: str = "") -> str:
         """Send the model and a model card to the Hugging Face hub.

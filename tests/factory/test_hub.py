@@ -8,6 +8,8 @@ import dpseg.factory.load
 from colour_engine import ColourEngine
 from dpseg import CheckpointError, Segmenter
 from dpseg.factory.hub import download, is_hub_id, save_model, upload
+from dpseg.factory.load import DETECTOR_FILE, load_detector
+from tiny_graphs import write_detector
 
 FILES = {"dpseg-lite.safetensors": b"weights" * 1000, "dpseg-lite-bank.safetensors": b"bank"}
 
@@ -29,8 +31,20 @@ def test_a_saved_model_is_the_loaded_one(model: Path, tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert card.startswith("---\nlibrary_name: dpseg\n")
     assert "Trained." in card
+    assert "| detector | none |" in card
     assert 'from_pretrained("copy")' in card
     Segmenter.from_pretrained(folder).save_pretrained(folder)  # onto itself
+
+
+def test_a_detector_goes_with_its_model(model: Path, tmp_path: Path) -> None:
+    assert load_detector(model) is None
+    write_detector(model / DETECTOR_FILE)
+    segmenter = Segmenter.from_pretrained(model)
+    folder = segmenter.save_pretrained(tmp_path / "copy")
+    assert "| detector | a test |" in (folder / "README.md").read_text()
+    detector = load_detector(folder)
+    assert detector is not None
+    assert detector.names == ("red", "dog")
 
 
 def test_the_hub_gives_back_what_was_pushed(model: Path, hub) -> None:

@@ -42,6 +42,7 @@ result.save("out")
 | sentence templates | {templates} |
 | score below which a pixel is unlabelled, with up to four names | {threshold:g} |
 | encoder key | `{key}` |
+| detector | {detector} |
 
 Files: {files}.
 
@@ -109,6 +110,7 @@ def save_model(
     info: ModelInfo,
     source: str | None = None,
     notes: str = "",
+    detector: str | None = None,
     license_name: str = "apache-2.0",
 ) -> Path:
     """Copy a model's files into a folder and write a model card beside them.
@@ -119,6 +121,7 @@ def save_model(
         info: of the loaded model.
         source: what the card tells to load; None for the folder.
         notes: what the card says of data, figures and failures, as Markdown.
+        detector: where the weights of its detector come from; None without one.
         license_name: the hub's name of the weights' licence.
 
     Returns:
@@ -137,6 +140,7 @@ def save_model(
         templates=", ".join(f"`{template}`" for template in info.templates),
         threshold=info.score_threshold,
         key=info.encoder_key,
+        detector=detector or "none",
         files=", ".join(f"`{path.name}`" for path in files),
         notes=notes or _NO_NOTES,
     )

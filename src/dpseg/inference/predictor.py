@@ -134,11 +134,12 @@ class Predictor:
     ) -> None:
         self.engine = engine
         self.cache = cache or PromptCache()
+        self.detector = detector
         self._bank = bank
         self._tiling = tiling
         self._rules = unlabelled_rules
         self._distractors = Distractors(engine, bank, cache=self.cache, rules=unlabelled_rules)
-        self._boxes = None if detector is None else BoxReader(detector, self._embed_names)
+        self._box_reader = None if detector is None else BoxReader(detector, self._embed_names)
 
     @one_blas_thread
     def prepare(
@@ -243,7 +244,7 @@ class Predictor:
                 "prompts": options.prompts,
                 "examples": list(query.shown),
                 "unlabelled": options.unlabelled,
-                "detector": self._boxes.detector.title if self._boxes and hints else None,
+                "detector": self.detector.title if self.detector and hints else None,
                 "distractors": distractors,
                 "rivals": distractors,  # the word of earlier releases
                 "refine_mode": options.refine_mode if options.refine else None,
@@ -290,15 +291,17 @@ class Predictor:
         self, encoded: EncodedPhoto, query: Query, distractors: Sequence[str]
     ) -> _Hints | None:
         """Let the detector speak of the given names, and against the distractors."""
-        if self._boxes is None or not query.options.detector:
+        if self._box_reader is None or not query.options.detector:
             return None
-        classes = self._boxes.known(
+        classes = self._box_reader.known(
             query.vocabulary, l2_normalize(query.prompts.text_embedding.mean(axis=1))
         )
         if distractors:
-            others = self._boxes.known(Vocabulary.of(distractors), self._embed_names(distractors))
+            others = self._box_reader.known(
+                Vocabulary.of(distractors), self._embed_names(distractors)
+            )
             classes += [known and known.as_distractor() for known in others]
-        boxes = self._boxes.look(encoded.images, encoded.views, encoded.size_hw)
+        boxes = self._box_reader.look(encoded.images, encoded.views, encoded.size_hw)
         return _Hints(boxes, classes)
 
     def _embed_names(self, names: Sequence[str]) -> FloatArray:
