@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from colour_engine import paint
-from dpseg.engines.detector import Boxes, Detector
+from dpseg.engines.detector import INSIDE, OUTSIDE, Boxes, Detector
 from dpseg.errors import CheckpointError
 from tiny_graphs import write_colour_maps, write_detector
 
@@ -22,27 +22,21 @@ def test_boxes_of_a_tiny_graph(tmp_path: Path):
     np.testing.assert_array_equal(boxes.corners, [[0, 0, 0.5, 1]])
 
 
-def test_positions_whose_centres_a_box_covers():
-    corners = np.array([[0, 0, 1, 1], [0.25, 0.5, 0.75, 1], [0.3, 0.3, 0.31, 0.31]], np.float32)
-    boxes = Boxes(np.zeros(3, np.int64), np.array([0.5, 0.9, 0.1], np.float32), corners)
-    got = list(boxes.covered((4, 6)))
-    assert [index for index, _, _ in got] == [2, 0, 1]  # the surest last
-    centres_y, centres_x = (np.arange(4) + 0.5) / 4, (np.arange(6) + 0.5) / 6
-    for index, down, across in got:
-        left, top, right, bottom = corners[index]
-        inside = ((centres_y >= top) & (centres_y <= bottom))[:, None] & (
-            (centres_x >= left) & (centres_x <= right)
-        )
-        painted = np.zeros((4, 6), bool)
-        painted[down, across] = True
-        np.testing.assert_array_equal(painted, inside)
-
-
-def test_boxes_that_reach_beyond_a_picture():
-    corners = np.array([[-2, -2, -1, -1], [0.5, 0.5, 3, 3]], np.float32)
-    boxes = Boxes(np.zeros(2, np.int64), np.array([0.1, 0.2], np.float32), corners)
-    covered = [np.zeros((4, 4))[down, across].size for _, down, across in boxes.covered((4, 4))]
-    assert covered == [0, 4]
+def test_a_box_covers_its_inside_and_rises_around_its_edges():
+    boxes = Boxes(
+        np.array([0]), np.array([0.9], np.float32), np.array([[0.25, 0.0, 0.75, 0.5]], np.float32)
+    )
+    x, y = np.linspace(0, 1, 101, dtype=np.float32), np.linspace(0, 1, 81, dtype=np.float32)
+    got = boxes.coverage(0, x, y)
+    assert got.shape == (81, 101)
+    across = got[0]  # the top lies on the picture's edge, so nothing falls off there
+    within = 0.25 * (1 - INSIDE)
+    assert (across[np.abs(x - 0.5) <= within - 1e-3] == 1).all()
+    beyond = 0.25 * (1 + OUTSIDE)
+    assert not across[np.abs(x - 0.5) >= beyond + 1e-3].any()
+    assert across[25] == pytest.approx(OUTSIDE / (INSIDE + OUTSIDE), abs=1e-4)
+    np.testing.assert_allclose(across, across[::-1], atol=1e-5)
+    np.testing.assert_allclose(got, got[:, 50:51] * across, atol=1e-6)
 
 
 def test_a_graph_that_is_no_detector(tmp_path: Path):

@@ -13,7 +13,6 @@ from dpseg.inference.box_evidence import (
     Known,
     add_box_evidence,
     joined,
-    seen_in,
 )
 from dpseg.vocabulary import ClassEntry
 
@@ -61,7 +60,8 @@ def _log_odds(score: float) -> float:
 
 def _added(boxes: Boxes, classes: list[Known | None], size_hw, *, unlabelled=False) -> np.ndarray:
     logits = np.ones((len(classes), *size_hw), np.float32)
-    add_box_evidence(logits, boxes, classes, unlabelled=unlabelled)
+    whole = View(0, 0, 100, 200, size_hw)
+    add_box_evidence(logits, boxes, classes, whole, (100, 200), unlabelled=unlabelled)
     return logits - 1
 
 
@@ -89,11 +89,21 @@ def test_a_doubtful_box_speaks_against_its_thing_but_not_against_a_kind_of_it():
     assert not got[1].any()
 
 
-def test_boxes_of_views_and_back():
+def test_boxes_of_views_are_placed_in_the_photo():
     whole, tile = View(0, 0, 100, 200, (8, 8)), View(50, 100, 100, 200, (8, 8))
     one = _boxes((0, 0.5, (0.5, 0.5, 1, 1)))
     both = joined([(one, whole), (one, tile)], (100, 200))
     np.testing.assert_allclose(both.corners, [[0.5, 0.5, 1, 1], [0.75, 0.75, 1, 1]])
-    np.testing.assert_allclose(
-        seen_in(both, tile, (100, 200)).corners, [[0, 0, 1, 1], [0.5, 0.5, 1, 1]]
+
+
+def test_a_tile_gets_its_part_of_the_photos_evidence():
+    boxes = _boxes((0, 0.9, (0.2, 0.3, 0.8, 0.7)))
+    whole = np.zeros((1, 8, 16), np.float32)
+    add_box_evidence(
+        whole, boxes, [Known(0)], View(0, 0, 80, 160, (8, 8)), (80, 160), unlabelled=False
     )
+    tile = np.zeros((1, 4, 8), np.float32)
+    add_box_evidence(
+        tile, boxes, [Known(0)], View(40, 80, 80, 160, (8, 8)), (80, 160), unlabelled=False
+    )
+    np.testing.assert_allclose(tile, whole[:, 4:, 8:], rtol=1e-5)

@@ -38,9 +38,9 @@ def test_the_log_odds_of_known_names_move_by_the_evidence(segmenter: Segmenter):
     score = boxed.explain(0, 0).winner.box
     assert score == pytest.approx(220 / 255, abs=0.05)
     gain = FOR_ALL * (_log_odds(score) - _log_odds(NEUTRAL))
-    np.testing.assert_allclose(moved[0, :, : columns // 2], gain, atol=5e-2)
+    np.testing.assert_allclose(moved[0, :, : columns // 3], gain, atol=5e-2)
     loss = _log_odds(LEAST) - _log_odds(NEUTRAL)
-    np.testing.assert_allclose(moved[0, :, columns // 2 :], loss, atol=5e-2)
+    np.testing.assert_allclose(moved[0, :, 2 * columns // 3 :], loss, atol=5e-2)
     np.testing.assert_allclose(moved[1:], 0, atol=1e-3)
 
 

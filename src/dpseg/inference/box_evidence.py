@@ -15,7 +15,6 @@ from math import log
 from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from dpseg.arrays import FloatArray, ImageArray
 from dpseg.engines.detector import Boxes, Detector
@@ -181,7 +180,8 @@ def joined(parts: Sequence[tuple[Boxes, View]], photo_hw: tuple[int, int]) -> Bo
     """
     corners = []
     for boxes, view in parts:
-        origin, size = _frame(view)
+        origin = np.array([view.left, view.top] * 2)
+        size = np.array([view.right - view.left, view.bottom - view.top] * 2)
         corners.append((boxes.corners * size + origin) / np.array([*photo_hw[::-1]] * 2))
     return Boxes(
         np.concatenate([boxes.names for boxes, _ in parts]),
@@ -190,37 +190,51 @@ def joined(parts: Sequence[tuple[Boxes, View]], photo_hw: tuple[int, int]) -> Bo
     )
 
 
-def seen_in(boxes: Boxes, view: View, photo_hw: tuple[int, int]) -> Boxes:
-    """Give a photo's boxes as shares of one of its views; they may reach beyond it."""
-    origin, size = _frame(view)
-    corners = (boxes.corners * np.array([*photo_hw[::-1]] * 2) - origin) / size
-    return Boxes(boxes.names, boxes.scores, corners.astype(np.float32))
-
-
 def add_box_evidence(
-    logits: FloatArray, boxes: Boxes, classes: Sequence[Known | None], *, unlabelled: bool
+    logits: FloatArray,
+    boxes: Boxes,
+    classes: Sequence[Known | None],
+    view: View,
+    photo_hw: tuple[int, int],
+    *,
+    unlabelled: bool,
 ) -> None:
     """Add what boxes say to the logits of the classes that the detector knows, in place.
 
     Args:
-        logits: of each class, K h w.
-        boxes: of what the logits are of.
+        logits: of each class in a view, K h w.
+        boxes: of the photo.
         classes: what the detector knows of each class, K.
+        view: the part of the photo that the logits are of.
+        photo_hw: size of the photo.
         unlabelled: whether pixels may stay unlabelled; what speaks for a class then counts less.
 
     Source: dpseg choice; log-odds of the surest box that covers a position, against those of a box
     that says nothing.
     """
+    _, height, width = logits.shape
+    x = _positions(view.left, view.right, width, photo_hw[1])
+    y = _positions(view.top, view.bottom, height, photo_hw[0])
+    loss = _gain(0.0, unlabelled)
     names = {known.name for known in classes if known is not None}
-    evidence = {name: np.full(logits.shape[1:], _gain(0.0, unlabelled)) for name in names}
-    for index, down, across in boxes.covered((logits.shape[1], logits.shape[2])):
-        name = int(boxes.names[index])
-        if name in evidence:  # the surest box comes last and stays
-            evidence[name][down, across] = _gain(float(boxes.scores[index]), unlabelled)
+    evidence = {name: np.full((height, width), loss, np.float32) for name in names}
+    for index, (name, score) in enumerate(
+        zip(boxes.names.tolist(), boxes.scores.tolist(), strict=True)
+    ):
+        if name in evidence:
+            rise = _gain(score, unlabelled) - loss
+            said = loss + rise * boxes.coverage(index, x, y)
+            evidence[name] = np.maximum(evidence[name], said)
     for row, known in zip(logits, classes, strict=True):
         if known is not None:
             low, high = (-np.inf if known.loses else 0), (np.inf if known.gains else 0)
             row += evidence[known.name].clip(low, high)
+
+
+def _positions(start: int, end: int, count: int, side: int) -> FloatArray:
+    """Give the centres of `count` equal parts of a view's side, as shares of the photo's side."""
+    shares = (start + (np.arange(count) + 0.5) * (end - start) / count) / side
+    return shares.astype(np.float32)
 
 
 def _gain(score: float, unlabelled: bool) -> float:
@@ -228,9 +242,3 @@ def _gain(score: float, unlabelled: bool) -> float:
     score = min(max(score, LEAST), MOST)
     gain = log(score / (1 - score)) - log(NEUTRAL / (1 - NEUTRAL))
     return gain * (FOR_SOME if unlabelled else FOR_ALL) if gain > 0 else gain
-
-
-def _frame(view: View) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Give a view's left top corner and its width and height, each twice."""
-    size = [view.right - view.left, view.bottom - view.top]
-    return np.array([view.left, view.top] * 2, float), np.array(size * 2, float)

@@ -28,7 +28,7 @@ from dpseg.imaging.tiling import (
     merge_scores,
     plan_views,
 )
-from dpseg.inference.box_evidence import BoxReader, Known, add_box_evidence, seen_in
+from dpseg.inference.box_evidence import BoxReader, Known, add_box_evidence
 from dpseg.inference.class_prior import class_prior, presence_gate
 from dpseg.inference.distractors import (
     DEFAULT_UNLABELLED,
@@ -106,8 +106,7 @@ class _Hints:
         self, logits: FloatArray, view: View, photo_hw: tuple[int, int], unlabelled: bool
     ) -> None:
         """Add the evidence to the logits of one view, K h w, in place."""
-        boxes = seen_in(self.boxes, view, photo_hw)
-        add_box_evidence(logits, boxes, self.classes, unlabelled=unlabelled)
+        add_box_evidence(logits, self.boxes, self.classes, view, photo_hw, unlabelled=unlabelled)
 
 
 class Predictor:

@@ -54,8 +54,11 @@ class BoxTeacher:
         height, width = (max(1, round(side * scale)) for side in image.shape[:2])
         boxes = self._detector(image)
         heat = np.zeros((len(self._detector.names), height, width), np.float32)
-        for index, down, across in boxes.covered((height, width)):
-            heat[boxes.names[index], down, across] = boxes.scores[index]
+        x = (np.arange(width, dtype=np.float32) + 0.5) / width
+        y = (np.arange(height, dtype=np.float32) + 0.5) / height
+        for index, name in enumerate(boxes.names.tolist()):
+            covered = boxes.scores[index] * boxes.coverage(index, x, y)
+            heat[name] = np.maximum(heat[name], covered)
         return heat
 
 
