@@ -60,6 +60,8 @@ def label(
     device: Device = "auto",
 ) -> None:
     """Label photos where the model and networks that you have are sure; measure how right it is."""
+    from math import isnan
+
     from rich.console import Console
     from rich.table import Table
 
@@ -73,7 +75,8 @@ def label(
     for name, precisions in measure(labeller, settings, data=data, progress=True):
         table = Table("name", "precision", "found", "pixels", title=f"labels on {name}")
         for word, one in precisions.items():
-            table.add_row(word, f"{one.precision:.0%}", f"{one.found:.0%}", f"{one.given:,}")
+            shares = ("–" if isnan(x) else f"{x:.0%}" for x in (one.precision, one.found))
+            table.add_row(word, *shares, f"{one.given:,}")
         Console().print(table)
     photos, share = write_labels(labeller, data / settings.photos, out, progress=True)
     typer.echo(f"{out}: {photos} photos, {share:.0%} of their pixels labelled")
