@@ -1,5 +1,6 @@
 """The detector on onnxruntime, by a tiny graph, and the one that ships."""
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,13 @@ def test_boxes_of_a_tiny_graph(tmp_path: Path):
     assert boxes.names.tolist() == [0]
     assert boxes.scores[0] == pytest.approx(220 / 255, abs=0.02)
     np.testing.assert_array_equal(boxes.corners, [[0, 0, 0.5, 1]])
+
+
+def test_a_detector_can_be_pickled(tmp_path: Path):
+    detector = Detector(write_detector(tmp_path / "d.onnx"))
+    assert detector.names  # its session is open now
+    again = pickle.loads(pickle.dumps(detector))
+    np.testing.assert_array_equal(again(paint()).scores, detector(paint()).scores)
 
 
 def test_a_box_covers_its_inside_and_rises_around_its_edges():

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -108,6 +109,10 @@ class Detector:
             ["names", "scores", "corners"], {"image": np.asarray(small)[None]}
         )
         return Boxes(names, scores, corners.clip(0, 1))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle where the graph is; a session stays in its process."""
+        return {"_path": self._path, "_threads": self._threads}
 
     @cached_property
     def _session(self) -> onnxruntime.InferenceSession:
