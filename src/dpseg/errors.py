@@ -23,7 +23,7 @@ class VocabularyError(DPSegError):
 
 
 class PromptError(DPSegError):
-    """An example picture, a mask or a prompt file cannot be used."""
+    """An example, a mask or a prompt file cannot be used."""
 
 
 class CheckpointError(DPSegError):

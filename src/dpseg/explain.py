@@ -24,9 +24,9 @@ class Vote:
         name: the class.
         score: the decoder's score in [0, 1].
         text_prompt: cosine with the class's name in sentences.
-        visual_prompt: cosine with the class's pictures.
+        visual_prompt: cosine with the class's examples.
         text_token: cosine with the word of the name that fits best.
-        visual_token: cosine with the part of the pictures that fits best.
+        visual_token: cosine with the part of the examples that fits best.
         box: score in [0, 1] of the surest box of the detector's name for it, 0 where none covers
             the pixel; None where the detector knows no such name.
     """

@@ -1,6 +1,6 @@
-"""The product in one object: photo + names + example pictures -> `Segmentation`.
+"""The product in one object: photo + names + examples -> `Segmentation`.
 
-It checks what it is given and puts it in order for the pipeline. It talks numpy to an `Engine` and
+It checks what it is given and puts it in order for the predictor. It talks numpy to an `Engine` and
 does not know which engine runs the model.
 """
 
@@ -216,13 +216,13 @@ class Segmenter:
         """Segment a photo, or several.
 
         Args:
-            photo: a path, a file's bytes, a PIL picture, an array H W 3, or what `encode` gave; or
+            photo: a path, a file's bytes, a PIL image, an array H W 3, or what `encode` gave; or
                 a list of these.
             classes: what to look for; `"car|automobile"` gives synonyms, one string is split at
                 commas.
-            examples: pictures of a class, by its name; a name that `classes` lacks is added.
-            tuned: prompts that `dpseg tune` fitted to labelled pictures, or their file; they
-                outrank names and pictures of the classes that they hold.
+            examples: photos that show a class, by its name; a name that `classes` lacks is added.
+            tuned: prompts that `dpseg tune` fitted to labelled photos, or their file; they
+                outrank names and examples of the classes that they hold.
             options: everything else that can be asked.
             changes: fields of `SegmentOptions` that differ from `options`, such as `refine=1`,
                 `unlabelled=False` or `prompts="text"`.
@@ -233,7 +233,7 @@ class Segmenter:
         Raises:
             ImageError: a photo cannot be used.
             VocabularyError: the names cannot be used.
-            PromptError: an example picture or an option cannot be used.
+            PromptError: an example or an option cannot be used.
         """
         query = self.prepare(classes, examples=examples, tuned=tuned, options=options, **changes)
         return [query(one) for one in photo] if isinstance(photo, (list, tuple)) else query(photo)
@@ -301,7 +301,7 @@ class Segmenter:
 
 
 def _with_examples(classes: Classes, examples: Examples) -> Vocabulary:
-    """Add the names that only example pictures tell of."""
+    """Add the names that only examples tell of."""
     if examples and isinstance(classes, Sized) and not len(classes):
         return Vocabulary.of(list(examples))
     vocabulary = Vocabulary.of(classes)

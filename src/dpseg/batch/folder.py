@@ -157,7 +157,7 @@ def run_local(
 
     Raises:
         CheckpointError: there is no such model.
-        PromptError: an example picture cannot be read.
+        PromptError: an example cannot be read.
     """
     make_worker = partial(Worker, job, job.key(), again=again, load=load)
     if workers == 1:

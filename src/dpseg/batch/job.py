@@ -1,7 +1,7 @@
 """What is asked of every file of a run, and a key that tells whether a file's answer is still good.
 
 A `Job` is plain data, so that it can be sent to another process or machine. Its key covers all that
-an answer depends on but the file itself: model, names, example pictures, options, release.
+an answer depends on but the file itself: model, names, examples, options, release.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class Job:
 
     Attributes:
         classes: what to look for.
-        examples: pictures of a class, by its name.
+        examples: photos that show a class, by its name.
         options: everything else that can be asked of a photo.
         tuned: a file of tuned prompts.
         model: a preset's name, a folder or a hub id.
         device: where the model runs; answers of another device are still good.
-        overlay: write a picture to look at, too.
-        palette: give label pictures colours.
+        overlay: write a drawing to look at, too.
+        palette: give label images colours.
         maps: how maps are read and what is written of them.
         smooth: share of the past in a video's scores, in [0, 1).
     """
@@ -67,7 +67,7 @@ class Job:
 
         Raises:
             CheckpointError: there is no such model.
-            PromptError: an example picture or the tuned prompts cannot be read.
+            PromptError: an example or the tuned prompts cannot be read.
         """
         from dpseg.factory.hub import resolve
         from dpseg.factory.load import model_files

@@ -96,7 +96,7 @@ def run_ray(
     Raises:
         MissingExtraError: Ray is not installed.
         CheckpointError: there is no such model.
-        PromptError: an example picture cannot be read.
+        PromptError: an example cannot be read.
         WorkerError: there is no such cluster, or workers died again and again.
     """
     ray = require_extra("ray", "ray")

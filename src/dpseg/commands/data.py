@@ -29,7 +29,7 @@ def prepare(
     ] = False,
     workers: Annotated[int, typer.Option(min=1, help="Photos in work at once.")] = 4,
 ) -> None:
-    """Write a set as a folder of photos and label pictures that every other command reads."""
+    """Write a set as a folder of photos and label images that every other command reads."""
     from dpseg.data.archives import spec_of
     from dpseg.data.prepare import prepare as prepare_set
 

@@ -19,7 +19,7 @@ def export(
         Path | None, typer.Option(help="Folder of photos; `--image int8` measures ranges on them.")
     ] = None,
 ) -> None:
-    """Write a model as ONNX; words, example pictures and sizes stay free at run time."""
+    """Write a model as ONNX; words, examples and sizes stay free at run time."""
     from rich.console import Console
 
     from dpseg.export.model import export_model

@@ -97,7 +97,7 @@ def segment(
     """Find the named things in photos; write overlay.png, labels.png and result.json for each.
 
     A run that was stopped goes on where it was: results that are there are kept, if photo,
-    question and model are the same.
+    query and model are the same.
     """
     from dpseg.batch.folder import ERRORS_FILE, find_photos, make_tasks, run_local
     from dpseg.batch.job import Job

@@ -1,4 +1,4 @@
-"""`dpseg tune`: fit prompts to a few labelled pictures; the network stays as it is."""
+"""`dpseg tune`: fit prompts to a few labelled photos; the network stays as it is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def tune(
     rate: Annotated[float, typer.Option(help="Peak rate of the optimiser.")] = 2e-3,
     seed: Annotated[int, typer.Option(help="Of all chance.")] = 0,
 ) -> None:
-    """Tune the prompts of classes on labelled pictures; `segment --tuned` reads the file."""
+    """Tune the prompts of classes on labelled photos; `segment --tuned` reads the file."""
     require_extra("torch", "torch")
     from dpseg.data.dataset import LabelledFolder
     from dpseg.factory.load import load_engine

@@ -1,1 +1,1 @@
-"""Labelled photos: class names, folders on disk, and the pictures that training sees."""
+"""Labelled photos: class names, folders on disk, and the images that training sees."""

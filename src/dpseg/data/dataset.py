@@ -1,7 +1,7 @@
 """Folders of labelled photos: `images/NAME.jpg`, `labels/NAME.png`, `classes.txt`, `SPLIT.txt`.
 
-`classes.txt` has a line `INDEX<TAB>NAME` for each class. A label picture has one channel of class
-indices; 255 is ignored (65535 where the picture has 16 bits). Indices on disk are mapped to
+`classes.txt` has a line `INDEX<TAB>NAME` for each class. A label image has one channel of class
+indices; 255 is ignored (65535 where the image has 16 bits). Indices on disk are mapped to
 positions in `names`: the nameable classes, in the file's order. A `vocabulary.json` beside them
 (prepared benchmark sets have one) tells how a model is asked for the classes.
 """

@@ -47,7 +47,7 @@ def _read_picture(path: Path) -> npt.NDArray[np.int64]:
 
 
 def looked_up(table: LabelArray) -> Callable[[Path], LabelArray]:
-    """Read label pictures of one channel through a table."""
+    """Read label images of one channel through a table."""
 
     def read(path: Path) -> LabelArray:
         values = _read_picture(path)

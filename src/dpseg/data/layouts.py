@@ -45,13 +45,13 @@ def _lines(path: Path) -> list[str]:
 
 
 def _beside(images: Path, labels: Path) -> Iterator[Record]:
-    """Pair the photos of one folder with the label pictures of another, by name."""
+    """Pair the photos of one folder with the label images of another, by name."""
     for image in sorted(images.glob("*.jpg")):
         yield Record(image.stem, image, labels / f"{image.stem}.png")
 
 
 def coco_stuff(root: Path, split: str) -> Iterator[Record]:
-    """List photos beside label pictures, in one of the usual folders."""
+    """List photos beside label images, in one of the usual folders."""
     images = _first_folder(root, (split, f"images/{split}"))
     folders = (f"stuffthingmaps_trainval2017/{split}", f"stuffthingmaps/{split}")
     return _beside(images, _first_folder(root, (*folders, f"annotations/{split}")))

@@ -89,7 +89,7 @@ def jitter_colours(
         generator: source of chance.
 
     Returns:
-        The changed picture, H W 3.
+        The changed image, H W 3.
     """
     low, high = 1 - settings.jitter, 1 + settings.jitter
     brightness, contrast, saturation = generator.uniform(low, high, size=3)
@@ -114,7 +114,7 @@ def hide_squares(
         generator: source of chance.
 
     Returns:
-        The picture with grey squares, H W 3.
+        The image with grey squares, H W 3.
 
     Source: masked image consistency (Hoyer et al., CVPR 2023), here for labelled pixels too.
     """

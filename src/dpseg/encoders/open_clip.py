@@ -153,7 +153,7 @@ class OpenClipEncoder(nn.Module):
 
     @torch.no_grad()
     def encode_prompt(self, images: Tensor) -> FeaturePyramid:
-        """Embed prompt pictures by the frozen prompt encoder; as `encode_image`."""
+        """Embed prompt images by the frozen prompt encoder; as `encode_image`."""
         return self._dense(self.prompt_tower or self.clip.visual, images)
 
     def _dense(self, visual: Any, images: Tensor) -> FeaturePyramid:
@@ -209,7 +209,7 @@ def vit_preprocessing(
         weights: open_clip's tag of its weights, or a file.
 
     Returns:
-        The side of its pictures, mean and deviation of their RGB in [0, 1], and whether the tower
+        The side of its images, mean and deviation of their RGB in [0, 1], and whether the tower
         has OpenAI's layout, not timm's.
     """
     open_clip = require_extra("open_clip", EXTRA)

@@ -54,4 +54,4 @@ class DualEncoder(Protocol):
         """Embed RGB images in [0, 1], B 3 H W."""
 
     def encode_prompt(self, images: Tensor) -> FeaturePyramid:
-        """Embed prompt pictures, B 3 H W in [0, 1], by the prompt encoder."""
+        """Embed prompt images, B 3 H W in [0, 1], by the prompt encoder."""

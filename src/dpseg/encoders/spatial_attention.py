@@ -12,7 +12,7 @@ _HEAD_DIM = 64
 class SpatialAttention(nn.Module):
     """Let every position look at every other, then think on its own.
 
-    There is no position code: convolutions before it know where they are, and pictures of any size
+    There is no position code: convolutions before it know where they are, and images of any size
     and aspect are welcome. Both branches end at zero, so a new block changes nothing.
 
     Args:

@@ -26,7 +26,7 @@ class ViTEncoder(nn.Module):
 
     Args:
         reading: how the vision transformer is read.
-        window: side of a window and step between two, in pixels; None reads a picture as a whole.
+        window: side of a window and step between two, in pixels; None reads an image as a whole.
         pixel_statistics: mean and deviation of RGB in [0, 1].
     """
 
@@ -84,7 +84,7 @@ class ViTEncoder(nn.Module):
 
     @torch.no_grad()
     def encode_prompt(self, images: Tensor) -> FeaturePyramid:
-        """Embed prompt pictures; as `encode_image`."""
+        """Embed prompt images; as `encode_image`."""
         return self.encode_image(images)
 
 
@@ -96,7 +96,7 @@ class OpenClipViTEncoder(ViTEncoder):
         pretrained: open_clip's tag of its weights, or a file; None initialises at random.
         architecture: parts of open_clip's model configuration to replace.
         reading: how the vision transformer is read.
-        window: side of a window and step between two, in pixels; None reads a picture as a whole.
+        window: side of a window and step between two, in pixels; None reads an image as a whole.
         pixel_statistics: mean and deviation of RGB in [0, 1]; None for OpenAI's.
 
     Raises:
@@ -146,7 +146,7 @@ class Tipsv2Encoder(ViTEncoder):
         architecture: settings of `Tipsv2Config` to make it with; None takes the name's.
         tokenizer: splits sentences, as transformers' do; None takes the name's.
         reading: how the vision transformer is read.
-        window: side of a window and step between two, in pixels; None reads a picture as a whole.
+        window: side of a window and step between two, in pixels; None reads an image as a whole.
 
     Raises:
         CheckpointError: the model cannot be had.

@@ -1,7 +1,7 @@
 """The parts of three libraries' vision transformers that a dense reading needs.
 
 open_clip's own (OpenAI's layout: MetaCLIP and others), timm's in open_clip (SigLIP 2, MobileCLIP 2)
-and TIPSv2's in transformers. Position embeddings are stretched to the picture, as each library
+and TIPSv2's in transformers. Position embeddings are stretched to the image, as each library
 does.
 """
 

@@ -23,7 +23,7 @@ from dpseg.evaluate.objects import (
 
 @dataclass(frozen=True)
 class Accumulators:
-    """Counts that add up over pictures and processes.
+    """Counts that add up over images and processes.
 
     Attributes:
         confusion: by true class and predicted class, K K.
@@ -46,18 +46,18 @@ class Accumulators:
 
     @classmethod
     def of_picture(cls, prediction: IntArray, truth: ObjectTruth, classes: int) -> Accumulators:
-        """Count one picture.
+        """Count one image.
 
         Args:
             prediction: class indices, H W.
-            truth: of the same picture.
+            truth: of the same image.
             classes: K.
 
         Returns:
             Its counts.
 
         Raises:
-            ShapeError: the prediction is not of the picture's size.
+            ShapeError: the prediction is not of the image's size.
             DataError: an index lies outside 0..K-1.
         """
         return cls(

@@ -32,7 +32,7 @@ class Configuration:
         name: heads the row.
         options: what is asked; by default every pixel gets a class.
         bank: whether classes get visual prompts from the bank.
-        examples: whether the example pictures given to the evaluation are shown.
+        examples: whether the examples given to the evaluation are shown.
         tuned: whether the tuned prompts given to the evaluation are used.
         token_wise: whether token-wise costs take part.
         guidance: what guides the decoder: visual cost volumes, or the enlarged cost volume.
@@ -82,7 +82,7 @@ STANDARD = (
     Configuration("dual, no class prior", EVERY_PIXEL.replace(class_prior=False)),
 )
 
-#: Two more where example pictures are at hand.
+#: Two more where examples are at hand.
 WITH_EXAMPLES = (
     Configuration("dual, examples", examples=True),
     Configuration("dual, examples, refined", EVERY_PIXEL.replace(refine=1), examples=True),

@@ -1,6 +1,6 @@
 """Counting: which class was said where which class was true.
 
-Counts are whole numbers that add up, over pictures and over processes, in any order.
+Counts are whole numbers that add up, over images and over processes, in any order.
 """
 
 from __future__ import annotations

@@ -49,14 +49,14 @@ class Task:
         holdout: measure on those that are kept aside, in place of `split`.
         limit: only so many photos, from the beginning; None for all.
         configurations: what to compare.
-        examples: example pictures a class, from the photos of `train` that are not kept aside, for
+        examples: how many a class, from the photos of `train` that are not kept aside, for
             the configurations that show examples.
         example_names: the classes that are shown; None for all.
         tuned: file of tuned prompts, for the configurations that use them.
         unseen: names that training did not see; None for no split.
         unlabelled: let the segmenter leave pixels unlabelled, and count background as one more
             class; `configurations` is then ignored.
-        protocol: how pictures are brought to the model's size.
+        protocol: how photos are brought to the model's size.
         engine: what runs the model; None takes torch where parts of the network are switched off,
             else what the model runs on by default.
         device: where the model runs.

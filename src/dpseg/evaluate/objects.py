@@ -1,7 +1,7 @@
 """Figures about objects: by their size, and at their outlines.
 
 An object is a connected component of one class in the ground truth. All that depends on the
-ground truth alone is worked out once a picture, and used for every prediction of it.
+ground truth alone is worked out once for each image, and used for every prediction of it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from dpseg.evaluate.confusion import labelled
 from dpseg.evaluate.metrics import DoubleArray, iou_of_counts, mean_of
 
 SIZE_NAMES = ("small", "medium", "large")
-SIZE_LIMITS = (0.01, 0.10)  # shares of the picture: small below the first, large above the second
-BOUNDARY_SHARE = 0.02  # width of an outline, as a share of the picture's diagonal
+SIZE_LIMITS = (0.01, 0.10)  # shares of the image: small below the first, large above the second
+BOUNDARY_SHARE = 0.02  # width of an outline, as a share of the image's diagonal
 NOTHING = -1
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectTruth:
-    """What the ground truth of one picture says about its objects.
+    """What the ground truth of one image says about its objects.
 
     Attributes:
         target: class indices, `NOTHING` where nobody labelled, H W.
@@ -40,7 +40,7 @@ class ObjectTruth:
 
 
 def object_truth(target: IntArray, ignore_index: int = 255) -> ObjectTruth:
-    """Find the objects of a picture and their sizes.
+    """Find the objects of an image and their sizes.
 
     Args:
         target: class indices, H W; `ignore_index` and negative values are unlabelled.
@@ -70,12 +70,12 @@ def object_truth(target: IntArray, ignore_index: int = 255) -> ObjectTruth:
 def size_counts(prediction: IntArray, truth: ObjectTruth, classes: int) -> CountArray:
     """Count hits and errors by object size.
 
-    A pixel wrongly given to a class counts against that class's nearest object in the picture.
-    In a picture without the class it belongs to no object; plain mIoU has it.
+    A pixel wrongly given to a class counts against that class's nearest object in the image.
+    In an image without the class it belongs to no object; plain mIoU has it.
 
     Args:
         prediction: class indices, H W.
-        truth: of the same picture.
+        truth: of the same image.
         classes: K.
 
     Returns:
@@ -108,7 +108,7 @@ def boundary_counts(prediction: IntArray, truth: ObjectTruth, classes: int) -> C
 
     Args:
         prediction: class indices, H W.
-        truth: of the same picture.
+        truth: of the same image.
         classes: K.
 
     Returns:
@@ -141,7 +141,7 @@ def boundary_iou(counts: CountArray) -> DoubleArray:
 
 
 def _outline(labels: npt.NDArray[np.int32], width: int) -> npt.NDArray[np.bool_]:
-    """Pixels within `width` of another label or of the picture's edge, H W."""
+    """Pixels within `width` of another label or of the image's edge, H W."""
     ndimage = require_extra("scipy.ndimage", "evaluate")
     window = {"size": 2 * width + 1, "mode": "constant", "cval": np.iinfo(np.int32).max}
     highest = ndimage.maximum_filter(labels, **window)

@@ -1,6 +1,6 @@
 """Counting a set in several processes; one process runs the same code.
 
-Each process makes its own predict (loads its own model) once, then counts one batch of pictures
+Each process makes its own predict (loads its own model) once, then counts one batch of photos
 after the other. Counts are whole numbers that add up, so the result does not depend on who
 counted what.
 """
@@ -22,12 +22,12 @@ from rich.progress import track
 from dpseg.errors import DataError
 from dpseg.evaluate.results import PartialResult, Predict, Sample, count_pictures
 
-BATCH = 4  # pictures that a process takes at a time
+BATCH = 4  # photos that a process takes at a time
 THREADS = "OMP_NUM_THREADS"
 
 
 class Samples(Protocol):
-    """Pictures with labels, by number."""
+    """Photos with labels, by number."""
 
     def __len__(self) -> int:
         """Tell how many there are."""
@@ -42,7 +42,7 @@ class Job:
 
     Attributes:
         predict: makes the predict, in the process that will use them.
-        samples: the pictures.
+        samples: the photos.
         configurations: how many label maps an answer has.
         classes: K.
     """
@@ -56,7 +56,7 @@ class Job:
 def count(
     job: Job, *, processes: int = 1, name: str = "pictures", progress: bool = False
 ) -> PartialResult:
-    """Count every picture of a job.
+    """Count every photo of a job.
 
     Args:
         job: what to count.
@@ -68,7 +68,7 @@ def count(
         The counts, equal for any number of processes.
 
     Raises:
-        DataError: there are no pictures, or `processes` is below 1.
+        DataError: there are no photos, or `processes` is below 1.
     """
     if processes < 1:
         raise DataError(f"processes is {processes}; at least 1 is needed")

@@ -1,6 +1,6 @@
 """Label maps of one model in several configurations, through the path that users run.
 
-Each picture is encoded once; every configuration asks its own of the encoded picture.
+Each image is encoded once; every configuration asks its own of the encoded image.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from dpseg.vocabulary import Vocabulary
 
 
 class Predictions:
-    """Predictions for one vocabulary: call it with a picture, H W 3, for a list of label maps.
+    """Predictions for one vocabulary: call it with an image, H W 3, for a list of label maps.
 
     Each map is H W, one a configuration; unlabelled pixels have the index behind the last class.
 
     Args:
-        engine: encodes pictures and prompts.
+        engine: encodes images and prompts.
         vocabulary: the classes, K.
         configurations: what to compare.
         bank: for the configurations that use one.
@@ -38,7 +38,7 @@ class Predictions:
         examples: for the configurations that show examples.
         tuned: for the configurations that use tuned prompts.
         cache: for prompt embeddings.
-        protocol: how a picture is brought to the model's size.
+        protocol: how an image is brought to the model's size.
         groups: the index that each class has in the maps, K; None for its own.
 
     Raises:
@@ -83,7 +83,7 @@ class Predictions:
             self._queries.append(query)
 
     def __call__(self, image: ImageArray) -> list[IntArray]:
-        """Label one picture, H W 3, in every configuration."""
+        """Label one image, H W 3, in every configuration."""
         encoded = self._encoder.encode(image, self._protocol)
         return [self._indices[query(encoded).labels] for query in self._queries]
 

@@ -1,4 +1,4 @@
-"""Results for people: Markdown tables, and one HTML file with pictures that needs nothing else."""
+"""Results for people: Markdown tables, and one HTML file with photos that needs nothing else."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ COLUMNS = {
     "mean_accuracy": "mean acc.",
 }
 SPLIT_FIGURES = ("seen_miou", "unseen_miou", "harmonic_miou")
-SHOWN_SIDE = 560  # pixels, of a picture in the HTML file
+SHOWN_SIDE = 560  # pixels, of a photo in the HTML file
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 62rem; padding: 0 1rem;
@@ -87,7 +87,7 @@ def markdown_rows(evaluations: Sequence[Evaluation], rows: Mapping[str, str]) ->
 
 
 def save_html(evaluations: Sequence[Evaluation], path: Path, title: str = "Results") -> None:
-    """Write a page with all tables, and the pictures that went best and worst.
+    """Write a page with all tables, and the photos that went best and worst.
 
     Args:
         evaluations: one a set.
@@ -159,7 +159,7 @@ def _figure(evaluation: Evaluation, answer: Answer) -> str:
 
 
 def _painted(evaluation: Evaluation, answer: Answer, labels: IntArray) -> str:
-    """Draw labels over the picture, as a data URL."""
+    """Draw labels over the photo, as a data URL."""
     areas = np.bincount(labels[labels >= 0], minlength=len(evaluation.names)) / labels.size
     shares = dict(zip(evaluation.names, areas.tolist(), strict=True))
     picture = overlay(answer.image, labels.astype(np.int32), shares)

@@ -1,4 +1,4 @@
-"""What is kept of an evaluation: counts of every configuration, and remarkable pictures.
+"""What is kept of an evaluation: counts of every configuration, and remarkable images.
 
 Parts of a set are counted apart, in any number of processes, and added; the sum is the same
 whatever the parts.
@@ -21,21 +21,21 @@ from dpseg.evaluate.metrics import miou
 from dpseg.evaluate.objects import object_truth
 from dpseg.files import write_text
 
-#: A picture H W 3 and its class indices H W.
+#: An image H W 3 and its class indices H W.
 Sample: TypeAlias = "tuple[ImageArray, IntArray]"
-#: Gives class indices H W of a picture H W 3, one map a configuration.
+#: Gives class indices H W of an image H W 3, one map a configuration.
 Predict: TypeAlias = "Callable[[ImageArray], Sequence[IntArray]]"
 
-REMARKABLE = 4  # pictures kept of the best, and of the worst
+REMARKABLE = 4  # images kept of the best, and of the worst
 
 
 @dataclass(frozen=True)
 class Answer:
-    """One picture with what was true and what was said; negative is unlabelled.
+    """One image with what was true and what was said; negative is unlabelled.
 
     Attributes:
         number: position among the samples.
-        miou: over the classes in the picture.
+        miou: over the classes in the image.
         image: H W 3.
         target: H W.
         prediction: H W.
@@ -50,13 +50,13 @@ class Answer:
 
 @dataclass(frozen=True)
 class PartialResult:
-    """What was counted on some of the pictures of a set.
+    """What was counted on some of the images of a set.
 
     Attributes:
         pictures: how many.
         accumulators: one a configuration.
-        best: pictures that went best, in the first configuration.
-        worst: pictures that went worst.
+        best: images that went best, in the first configuration.
+        worst: images that went worst.
     """
 
     pictures: int
@@ -85,12 +85,12 @@ class PartialResult:
 def count_picture(
     predict: Predict, number: int, sample: Sample, classes: int, *, ignore_index: int = 255
 ) -> PartialResult:
-    """Count the predict to one picture.
+    """Count the predict to one image.
 
     Args:
-        predict: of a model or anything else that labels pictures.
-        number: position of the picture among the samples.
-        sample: the picture and its labels.
+        predict: of a model or anything else that labels images.
+        number: position of the image among the samples.
+        sample: the image and its labels.
         classes: K.
         ignore_index: label of pixels that do not count, besides negative ones.
 
@@ -98,7 +98,7 @@ def count_picture(
         Its counts.
 
     Raises:
-        ShapeError: the picture and its label differ in size.
+        ShapeError: the image and its label differ in size.
         DataError: a label or an answer is no class.
     """
     image, label = sample
@@ -121,7 +121,7 @@ def count_pictures(
     *,
     ignore_index: int = 255,
 ) -> PartialResult:
-    """Count the predict to some pictures; see `count_picture`."""
+    """Count the predict to some images; see `count_picture`."""
     counted = PartialResult.nothing(configurations, classes)
     for number, sample in samples:
         counted += count_picture(predict, number, sample, classes, ignore_index=ignore_index)
@@ -138,8 +138,8 @@ class Evaluation:
         unseen: indices of those that training did not see; None for no split.
         pictures: how many were counted.
         accumulators: configuration name to counts.
-        best: pictures that went best, in the first configuration.
-        worst: pictures that went worst.
+        best: images that went best, in the first configuration.
+        worst: images that went worst.
     """
 
     name: str

@@ -1,7 +1,7 @@
 """What goes into each ONNX graph of `dpseg-lite`: plain tensors in, plain tensors out.
 
 Three graphs make a model: image → features, sentences → text prompts, features and prompts →
-scores. Photos and prompt pictures share the first. Names of inputs and outputs are those of
+scores. Photos and prompt images share the first. Names of inputs and outputs are those of
 `dpseg.engines.protocol`, with a level's number behind an underscore.
 """
 
@@ -49,7 +49,7 @@ class Graph:
 
 
 def image_graph(model: LiteModel) -> Graph:
-    """Take a picture, H W 3 uint8, to its image embedding and features."""
+    """Take an image, H W 3 uint8, to its image embedding and features."""
     height, width = Dim("height", min=1), Dim("width", min=1)
     levels = model.config.guidance_levels
     picture = torch.zeros(STRIDE * HEIGHT, STRIDE * WIDTH, 3, dtype=torch.uint8)
@@ -76,7 +76,7 @@ def text_graph(text_map: KernelProjection, network: MiniLMNetwork) -> Graph:
 
 
 def score_graph(model: LiteModel, options: ForwardOptions) -> Graph:
-    """Take a picture's features and K classes' prompts to logits; early rejection included."""
+    """Take an image's features and K classes' prompts to logits; early rejection included."""
     height, width, classes = Dim("height", min=1), Dim("width", min=1), Dim("classes", min=1)
     tokens, parts = Dim("tokens", min=1), Dim("parts", min=1)
     levels = model.config.guidance_levels
@@ -182,7 +182,7 @@ class _Score(nn.Module):
 
 
 def with_fixed_padding(tower: LiteImageTower) -> LiteImageTower:
-    """Copy a tower with padding that does not depend on the picture's size.
+    """Copy a tower with padding that does not depend on the image's size.
 
     TensorFlow's "same" padding is computed from each input's size. Sides are multiples of the
     tower's stride, so it is the same for all, and the graph is plainer and quicker with numbers.

@@ -47,7 +47,7 @@ def export_model(
     Raises:
         MissingExtraError: the `onnx` extra, which brings torch, is not installed.
         CheckpointError: there is no such model, or it is no lite model.
-        ImageError: an int8 image tower was asked for without pictures, or one cannot be read.
+        ImageError: an int8 image tower was asked for without images, or one cannot be read.
     """
     photos = _photos_in(pictures) if image == "int8" else []
     for module in ("torch", "onnx", "onnxscript"):

@@ -1,6 +1,6 @@
 """From a `LiteModel` to the ONNX files that run it without torch.
 
-Whatever the model's sizes are, they are read off the model; the vocabulary, the pictures' sizes
+Whatever the model's sizes are, they are read off the model; the vocabulary, the images' sizes
 and the prompts stay free in the graphs. The writing side of `dpseg.engines.onnx_engine`.
 """
 

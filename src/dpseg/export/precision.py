@@ -2,10 +2,10 @@
 
 `fp32` leaves a graph as it is. `fp16` and `int8-weights` store the weights small and compute in
 single precision: the engine widens them once, while loading. `int8` also computes in 8 bits:
-sentences with ranges taken anew for every input, pictures with ranges measured beforehand.
+sentences with ranges taken anew for every input, images with ranges measured beforehand.
 
 Processors without 8-bit dot products add the products of neighbouring channels in 16 bits, where
-they may overflow. Sentences lose nothing by weights of 7 bits, so they get these. Pictures do, so
+they may overflow. Sentences lose nothing by weights of 7 bits, so they get these. Images do, so
 they get 8 with scales that keep each pair of neighbours within 16 bits: the sums are the same
 everywhere.
 """
@@ -106,10 +106,10 @@ def quantise_sentences(graph: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def quantise_pictures(graph: onnx.ModelProto, pictures: Iterable[ImageArray]) -> onnx.ModelProto:
-    """Compute most convolutions in 8 bits, with ranges measured on pictures.
+    """Compute most convolutions in 8 bits, with ranges measured on images.
 
     Args:
-        graph: takes one picture, H W 3 uint8, at a time.
+        graph: takes one image, H W 3 uint8, at a time.
         pictures: what to measure on; a few dozen of the kind that the model will see.
 
     Returns:

@@ -58,8 +58,8 @@ def named_clip_config(name: str) -> ClipConfig:
 def vit_settings(model: str, weights: str | None) -> dict[str, Any]:
     """Choose how a vision transformer of open_clip is read.
 
-    A tower for small pictures reads a photo of twice its size in windows that overlap by half, one
-    for large pictures reads it whole. OpenAI's layout is read by NACLIP's attention, timm's by the
+    A tower for small images reads a photo of twice its size in windows that overlap by half, one
+    for large images reads it whole. OpenAI's layout is read by NACLIP's attention, timm's by the
     value path.
     """
     size, statistics, is_plain = vit_preprocessing(model, weights)

@@ -84,7 +84,7 @@ class LiteEncoder:
         return pyramid
 
     def encode_prompt(self, images: Tensor) -> FeaturePyramid:
-        """Embed prompt pictures: the prompt encoder is the image tower."""
+        """Embed prompt images: the prompt encoder is the image tower."""
         return self.encode_image(images)
 
 

@@ -1,1 +1,1 @@
-"""Maps: georeferenced and very large pictures, read and written in windows."""
+"""Maps: georeferenced and very large images, read and written in windows."""

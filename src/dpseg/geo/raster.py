@@ -26,7 +26,7 @@ _CACHE_MEGABYTES = 128
 #: Side of the reduced copy from which the range of values is read.
 _SAMPLE_SIDE = 1024
 _PERCENTILES = (2, 98)
-#: Bands that are a picture; all others are measurements, which have no white of their own.
+#: Bands that are an image; all others are measurements, which have no white of their own.
 _COLOURS = frozenset({"gray", "red", "green", "blue"})
 #: Pixels of a map that are looked at together for the range of its values.
 _SCANNED = 1 << 22
@@ -50,7 +50,7 @@ _MOST_PHOTO_BANDS = 4
 
 
 def is_map(path: Path) -> bool:
-    """Tell whether a file is a picture that `load_photo` is not made for.
+    """Tell whether a file is an image that `load_photo` is not made for.
 
     It is one if it is georeferenced, in itself or by a companion such as a world file; a TIFF or
     JPEG 2000 also if it has more bands than a photo, deep ones that are not marked as colours, or
@@ -111,7 +111,7 @@ def open_map(path: Path, *, driver: str | None = None) -> Iterator[Any]:
     """
     rasterio = require_extra("rasterio", "geo")
     with rasterio.Env(**_GDAL), warnings.catch_warnings():
-        # A very large picture that lies nowhere on earth is fine.
+        # A very large image that lies nowhere on earth is fine.
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with _reading(str(path)):
             dataset = rasterio.open(path, driver=driver)
@@ -148,7 +148,7 @@ class Look:
 
         Raises:
             ImageError: the map lacks a chosen band, holds complex numbers, cannot be read, or is
-                a picture of which nothing tells which value is white.
+                an image of which nothing tells which value is white.
         """
         bands = rules.bands or _colour_bands(dataset)
         if max(bands) > dataset.count:

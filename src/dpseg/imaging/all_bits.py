@@ -37,7 +37,7 @@ def is_tiff(start: bytes) -> bool:
 
 
 def garbles(picture: Image.Image) -> bool:
-    """Tell whether Pillow would garble a picture that is open but not decoded."""
+    """Tell whether Pillow would garble an image that is open but not decoded."""
     tags = getattr(picture, "tag_v2", {})
     return bool(
         tags.get(_PLANES) == 2 and tags.get(_COMPRESSION) == 1 and max(tags.get(_BITS, (1,))) > 8
@@ -45,16 +45,16 @@ def garbles(picture: Image.Image) -> bool:
 
 
 def drops_bits(picture: Image.Image) -> bool:
-    """Tell whether Pillow would drop bits of a picture that is open but not decoded."""
+    """Tell whether Pillow would drop bits of an image that is open but not decoded."""
     mode, order = _layout(picture)
     return mode in _MODES and order in _ORDERS
 
 
 def join_bytes(high: Image.Image, low: Image.Image, *, what: str) -> Image.Image:
-    """Decode a picture with all its bits, and scale them to 8.
+    """Decode an image with all its bits, and scale them to 8.
 
     Args:
-        high: the picture, open but not decoded.
+        high: the image, open but not decoded.
         low: the same once more.
         what: how errors call it.
     """
@@ -76,7 +76,7 @@ def join_bytes(high: Image.Image, low: Image.Image, *, what: str) -> Image.Image
 
 
 class OpenTiff:
-    """The first picture of a TIFF, read by tifffile.
+    """The first image of a TIFF, read by tifffile.
 
     Args:
         file: open for reading.
@@ -160,7 +160,7 @@ def _layout(picture: Image.Image) -> tuple[str, str]:
 
 
 def _decode_as(picture: Any, layout: str) -> Any:
-    """Decode a picture as if its pixels were laid out so."""
+    """Decode an image as if its pixels were laid out so."""
     picture.tile = [_relabelled(tile, layout) for tile in picture.tile]
     picture.load()
     return picture
@@ -175,7 +175,7 @@ def _relabelled(tile: Any, layout: str) -> Any:
 
 
 def _with_exif(picture: Image.Image, orientation: Any) -> Image.Image:
-    """Note how a picture lies, for whoever turns it upright."""
+    """Note how an image lies, for whoever turns it upright."""
     if orientation:
         picture.getexif()[ExifTags.Base.Orientation] = orientation
     return picture

@@ -1,4 +1,4 @@
-"""Pictures of more than 8 bits a sample: which value is white, and how all bits are read.
+"""Images of more than 8 bits a sample: which value is white, and how all bits are read.
 
 One rule for files, arrays and maps. Whole numbers are scaled by the usual bit depth that the
 brightest of them needs, since cameras store 10, 12 or 14 bits in 16; fractions lie between 0 and 1.
@@ -23,7 +23,7 @@ _OVERSHOOT = 1 / 255
 
 
 def white_level(kind: np.dtype[Any], low: float, high: float) -> float | None:
-    """Tell which value of a picture is white.
+    """Tell which value of an image is white.
 
     Args:
         kind: of its values.
@@ -68,7 +68,7 @@ def to_eight_bits(values: npt.NDArray[Any], *, what: str) -> ImageArray:
 
 
 def to_picture(values: npt.NDArray[Any], *, what: str, mode: str | None = None) -> Image.Image:
-    """Make a picture of 8 bits.
+    """Make an image of 8 bits.
 
     Args:
         values: H W, or H W C: grey, grey and alpha, RGB or RGB and alpha.

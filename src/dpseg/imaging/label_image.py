@@ -1,6 +1,6 @@
-"""Label maps as pictures: the class index of each pixel, without loss, however many classes.
+"""Label maps as images: the class index of each pixel, without loss, however many classes.
 
-Up to 255 classes a picture has 8 bits, and 255 is unlabelled; above that it has 16 bits, and 65535
+Up to 255 classes an image has 8 bits, and 255 is unlabelled; above that it has 16 bits, and 65535
 is unlabelled. The same numbers are used in maps and in videos.
 """
 
@@ -17,7 +17,7 @@ from dpseg.arrays import ImageArray, LabelArray
 from dpseg.errors import DataError
 from dpseg.imaging.draw import palette
 
-#: A label picture of 8 bits holds this many classes; its last index means unlabelled.
+#: A label image of 8 bits holds this many classes; its last index means unlabelled.
 PALETTE_CLASSES = 255
 
 _UNLABELLED_COLOUR = 235
@@ -29,7 +29,7 @@ def unlabelled_index(classes: int) -> int:
 
 
 def to_indices(labels: LabelArray, classes: int) -> npt.NDArray[np.uint8 | np.uint16]:
-    """Write labels as the unsigned numbers that pictures hold.
+    """Write labels as the unsigned numbers that images hold.
 
     Args:
         labels: -1 is unlabelled, H W.
@@ -61,7 +61,7 @@ def to_labels(indices: npt.NDArray[Any]) -> LabelArray:
 
 
 def colour_table(classes: int) -> ImageArray:
-    """List the colours of all 256 indices of a picture of 8 bits, 256 3."""
+    """List the colours of all 256 indices of an image of 8 bits, 256 3."""
     colours = np.zeros((256, 3), np.uint8)
     colours[:classes] = palette(classes)
     colours[255] = _UNLABELLED_COLOUR
@@ -69,7 +69,7 @@ def colour_table(classes: int) -> ImageArray:
 
 
 def to_picture(labels: LabelArray, classes: int, *, with_palette: bool = False) -> Image.Image:
-    """Make the picture that `labels.png` holds.
+    """Make the image that `labels.png` holds.
 
     Args:
         labels: -1 is unlabelled, H W.
@@ -84,7 +84,7 @@ def to_picture(labels: LabelArray, classes: int, *, with_palette: bool = False) 
 
 
 def read_label_picture(path: Path) -> LabelArray:
-    """Read a label picture back.
+    """Read a label image back.
 
     Args:
         path: a PNG of one channel with 8 or 16 bits.
@@ -93,7 +93,7 @@ def read_label_picture(path: Path) -> LabelArray:
         -1 is unlabelled, H W.
 
     Raises:
-        DataError: the file is missing, damaged, or no such picture.
+        DataError: the file is missing, damaged, or no such image.
     """
     try:
         with Image.open(path, formats=("PNG",)) as picture:

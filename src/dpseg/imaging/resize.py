@@ -123,7 +123,7 @@ def resize_image(
     """Bring a photo, or a part of it, to the size at which a model looks at it.
 
     Args:
-        image: H W 3, or the same as a picture of Pillow.
+        image: H W 3, or the same as an image of Pillow.
         size_hw: the new height and width.
         box: left, top, right, bottom of the part in pixels; None for the whole.
 

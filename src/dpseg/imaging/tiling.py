@@ -1,6 +1,6 @@
 """Views of a photo, and one label map out of the scores of all of them.
 
-A model looks at pictures of one size. A small photo is one view; a large one is a global view, for
+A model looks at images of one size. A small photo is one view; a large one is a global view, for
 what things are, and overlapping tiles, for where they end. Scores stay at the decoder's low
 resolution until the very end, and are enlarged class by class in strips of rows, so that memory
 does not grow with K x H x W.

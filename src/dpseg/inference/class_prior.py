@@ -26,7 +26,7 @@ def class_prior(logits: FloatArray, weight: float = WEIGHT) -> FloatArray:
 
     Args:
         logits: of each class at each position of the whole photo, K h w.
-        weight: 0 ignores the scene, 1 takes shares and presence as probabilities.
+        weight: 0 ignores the whole, 1 takes shares and presence as probabilities.
 
     Returns:
         What to add to each class's logits, K 1 1; at most zero.

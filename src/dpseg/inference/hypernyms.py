@@ -1,7 +1,7 @@
 """Words that are kinds of common things: an astronaut is a person, a poodle is a dog.
 
 The embedded model has met the common things in many photos, and most kinds of them in none. A word
-that it does not know by itself is asked for together with its common name, and is never beaten by
+that it does not know by itself is asked for together with its hypernym, and is never beaten by
 it as a distractor.
 """
 
@@ -57,7 +57,7 @@ def with_hypernyms(vocabulary: Vocabulary, bank: PromptBank) -> Vocabulary:
         bank: says which classes need no help.
 
     Returns:
-        The same classes in the same order. A common name that is asked for itself, or that another
+        The same classes in the same order. A hypernym that is asked for itself, or that another
         class has as a synonym, is given to none: the two are to be told apart.
 
     Source: dpseg choice: nearly all pixels of an astronaut are missed without, none with.

@@ -26,7 +26,7 @@ class Query:
         vocabulary: K classes.
         prompts: of the classes, both sides.
         options: everything else that is asked.
-        shown: names of the classes that have example pictures.
+        shown: names of the classes that have examples.
     """
 
     predictor: Predictor

@@ -23,7 +23,7 @@ _CONTROLS = {"BrushLabels": "brushlabels", "PolygonLabels": "polygonlabels"}
 
 # A brush mask is a stream of bits: 32 of the number of values, 5 of a value's size less 1, and four
 # times 4 of the sizes of run lengths less 1. Then for each run: 1, two bits that choose the size of
-# its length, its length less 1, its value. The values are those of an RGBA picture.
+# its length, its length less 1, its value. The values are those of an RGBA image.
 _CHANNELS = 4
 _VALUE_BITS = 8
 _LENGTH_BITS = (3, 4, 8, 16)

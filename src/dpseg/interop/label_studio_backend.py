@@ -1,6 +1,6 @@
 """A machine learning backend for Label Studio: it asks over HTTP, masks go back.
 
-Label Studio sends tasks and the project's labelling interface to `/predict`. Pictures come from the
+Label Studio sends tasks and the project's labelling interface to `/predict`. Images come from the
 Label Studio server itself, from a folder that both see, or within the task; no other address is
 ever fetched.
 """
@@ -27,7 +27,7 @@ _SECONDS = 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pictures:
-    """Where the pictures of tasks come from.
+    """Where the images of tasks come from.
 
     Attributes:
         server: address of Label Studio, such as `http://localhost:8080`; None fetches nothing.
@@ -40,13 +40,13 @@ class Pictures:
     folder: Path | None = None
 
     def load(self, address: str) -> bytes:
-        """Get a picture's bytes.
+        """Get an image's bytes.
 
         Args:
             address: as a task has it: a path on the server, its whole address, or a `data:` URL.
 
         Raises:
-            ImageError: the picture cannot be had, or comes from somewhere else.
+            ImageError: the image cannot be had, or comes from somewhere else.
         """
         if address.startswith("data:"):
             return _embedded(address)
@@ -76,7 +76,7 @@ def label_studio_app(segmenter: Segmenter, pictures: Pictures, **options: Any) -
 
     Args:
         segmenter: the model.
-        pictures: where pictures come from.
+        pictures: where images come from.
         options: of `Segmenter.prepare`, but for names and examples.
 
     Returns:

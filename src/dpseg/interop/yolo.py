@@ -69,7 +69,7 @@ def write_yolo(results: Iterable[SavedResult], folder: Path) -> int:
                 written.add(_write_photo(result.photo, folder / "images" / result.name))
         _refuse_strangers(folder, written)
         names = "".join(f"  {k}: {_quoted(name)}\n" for k, name in enumerate(classes or ()))
-        # Without `path`, readers take pictures from where this file lies.
+        # Without `path`, readers take images from where this file lies.
         write_text(folder / "data.yaml", f"train: images\nval: images\nnames:\n{names}")
     except OSError as error:
         raise DataError(f"{folder} cannot be written: {error.strerror or error}.") from error

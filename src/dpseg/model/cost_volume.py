@@ -1,8 +1,8 @@
 """Cost volumes: how much every position of an image resembles every prompt.
 
-Text and picture of a class are joined *before* the comparison; the mean of the two lies nearer to
-image embeddings than either (DPSeg, dual-prompt cost volume generation). The other strategies are
-there to be compared with.
+Text and visual prompt of a class are joined *before* the comparison; the mean of the two lies
+nearer to image embeddings than either (DPSeg, dual-prompt cost volume generation). The other
+strategies are there to be compared with.
 
 Shape letters: B batch, K classes, M templates, D joint dimension, L tokens, C channels, H W
 positions.
@@ -70,14 +70,14 @@ def joint_cost_volume(
     visual_mask: Tensor,
     strategy: PromptStrategy,
 ) -> Tensor:
-    """Compare an image with text and pictures of the classes together.
+    """Compare an image with text and visual prompts of the classes together.
 
     Args:
         image_embedding: B D H W.
         text_embedding: K M D.
         visual_embedding: K M D.
-        visual_mask: which classes have a picture, K bool; the others use their text alone.
-        strategy: how text and picture are joined.
+        visual_mask: which classes have a visual prompt, K bool; the others use their text alone.
+        strategy: how text and visual prompts are joined.
 
     Returns:
         B K M' H W; M' is M, or 2M for `"concatenate"`.

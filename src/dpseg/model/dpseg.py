@@ -1,7 +1,7 @@
 """DPSeg: dual prompts in, class scores out.
 
 Reads like the paper's figure: join the prompts, compare them with the image (class-wise and
-token-wise), compare the shallow levels with the pictures' shallow levels, decode.
+token-wise), compare the shallow levels with the examples' shallow levels, decode.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class ForwardOptions:
     """What takes part; the ablations of the paper are settings of these.
 
     Attributes:
-        strategy: how text and pictures are joined.
+        strategy: how text and visual prompts are joined.
         token_wise: whether token-wise costs take part.
         guidance_levels: levels j whose visual cost volumes guide; the others see zeros.
         guidance: `"upsampled"` guides by the enlarged F_c instead of F_v^j.
@@ -136,7 +136,7 @@ class DPSeg(nn.Module):
     def _token_costs(
         self, image_embedding: Tensor, prompts: PromptSet[Tensor], options: ForwardOptions
     ) -> list[Tensor]:
-        """Compare with words of the text and parts of the pictures, two of B K 1 h w."""
+        """Compare with words of the text and parts of the examples, two of B K 1 h w."""
         masks = [
             prompts.text_token_mask,
             prompts.visual_mask[:, None].expand(prompts.visual_tokens.shape[:2]),
@@ -160,7 +160,7 @@ class DPSeg(nn.Module):
         level: int,
         classes: Tensor,
     ) -> Tensor:
-        """Compare a shallow level with some classes' pictures there, B k G h_j w_j."""
+        """Compare a shallow level with some classes' examples there, B k G h_j w_j."""
         size = directions[level].shape[-2:]
         templates = prompts.text_embedding.shape[1]
         off = level not in options.guidance_levels
@@ -177,7 +177,7 @@ class DPSeg(nn.Module):
         return cost * prompts.visual_mask[classes, None, None, None]
 
     def _level_cost(self, level: int, directions: Tensor, visual: Tensor) -> Tensor:
-        """Compare one level's unit features with pictures', K M C_j, to B K G h_j w_j.
+        """Compare one level's unit features with examples', K M C_j, to B K G h_j w_j.
 
         A projection over templates is linear, so it is applied to the M prompts and not to the M
         cost maps: the same values for a fraction of the work.

@@ -2,8 +2,8 @@
 
 The image is compared with the prompts at strides 16 and 32. Every position votes for the classes
 that are nearest to it, and those with most votes go through the decoder; the others are rejected.
-Example pictures take part as in DPSeg: a class's picture is averaged with its text before both
-comparisons. Without pictures it is ERR-Seg.
+Examples take part as in DPSeg: a class's example is averaged with its text before both
+comparisons. Without examples it is ERR-Seg.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Prompts: class names and example pictures, made into what a model compares an image with."""
+"""Prompts: class names and examples, made into what a model compares an image with."""

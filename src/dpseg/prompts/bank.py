@@ -1,4 +1,4 @@
-"""A bank of visual prompts for many names, so that any word has one without a picture of it.
+"""A bank of visual prompts for many names, so that any word has one without an example of it.
 
 A name in the bank gets its own row. Any other word gets a mixture of the rows whose names are
 most like it in the joint space: a *prompt prior*, answered in a millisecond.
@@ -191,8 +191,8 @@ def build_bank(
     Args:
         engine: the model that made the prompts.
         vocabulary: the names, with synonyms.
-        visuals: class index to one row a picture; the pictures of a name are averaged. A class
-            without pictures does not enter the bank.
+        visuals: class index to one row an example; the examples of a name are averaged. A class
+            without examples does not enter the bank.
         cache: for the text prompts.
         temperature: of the mixtures; see `PromptBank`.
 
@@ -200,7 +200,7 @@ def build_bank(
         The bank.
 
     Raises:
-        PromptError: there is not a single picture.
+        PromptError: there is not a single example.
     """
     indices = sorted(visuals)
     if not indices:

@@ -1,4 +1,4 @@
-"""Arithmetic of unit vectors: pictures over template slots, tokens of pictures, mixtures."""
+"""Arithmetic of unit vectors: examples over template slots, tokens of examples, mixtures."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dpseg.prompts.pooling import VisualEmbedding, cluster_positions, l2_normali
 
 
 def fill_templates(rows: FloatArray, templates: int) -> FloatArray:
-    """Spread the vectors of n pictures over the template slots, round-robin.
+    """Spread the vectors of n examples over the template slots, round-robin.
 
-    Fewer pictures than slots repeat; more than slots share one by their mean.
+    Fewer examples than slots repeat; more than slots share one by their mean.
 
     Args:
-        rows: one vector a picture, n C.
+        rows: one vector an example, n C.
         templates: M.
 
     Returns:
@@ -29,7 +29,7 @@ def fill_templates(rows: FloatArray, templates: int) -> FloatArray:
 
 
 def gather_tokens(token_wise: FloatArray) -> FloatArray:
-    """Bring the tokens of n pictures of one thing down to as many as one picture has.
+    """Bring the tokens of n examples of one thing down to as many as one example has.
 
     Args:
         token_wise: n P D.
@@ -67,7 +67,7 @@ def blend(old: FloatArray, new: FloatArray, weight: float) -> FloatArray:
 
 
 def average_pictures(pictures: VisualEmbedding) -> VisualEmbedding:
-    """Average the pictures of one thing.
+    """Average the examples of one thing.
 
     Args:
         pictures: n rows.

@@ -1,4 +1,4 @@
-"""Prompt embeddings on disk, so that no sentence and no picture is encoded twice.
+"""Prompt embeddings on disk, so that no sentence and no image is encoded twice.
 
 One small safetensors file an entry, under a key of (encoder, content, template). The encoder's
 key is recorded in the file; an entry of another encoder is refused, never used. Files appear by
@@ -40,8 +40,8 @@ class CacheKey:
 
     Attributes:
         encoder_key: hash of the encoder's weights.
-        content: hash of the sentence or picture.
-        template: the sentence template or templates, or how the picture was pooled.
+        content: hash of the sentence or image.
+        template: the sentence template or templates, or how the image was pooled.
     """
 
     encoder_key: str
@@ -173,7 +173,7 @@ def hash_text(text: str) -> str:
 
 
 def hash_arrays(*arrays: npt.NDArray[Any] | None) -> str:
-    """Hash a picture, or a picture and its mask: dtype, shape and values."""
+    """Hash an image, or an image and its mask: dtype, shape and values."""
     digest = hashlib.sha256()
     for array in arrays:
         if array is None:

@@ -1,8 +1,8 @@
-"""Pictures of words by Stable Diffusion, as the paper makes its visual prompts.
+"""Images of words by Stable Diffusion, as the paper makes its visual prompts.
 
-Every name goes through every sentence template with every seed. A picture's file name is a hash of
+Every name goes through every sentence template with every seed. An image's file name is a hash of
 all that it was made from, and a manifest lists what is there. So a run that was stopped goes on,
-and no picture is made twice.
+and no image is made twice.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ from dpseg.vocabulary import Vocabulary
 EXTRA = "diffusion"
 MANIFEST = "manifest.jsonl"
 
-#: Makes pictures of sentences; what `diffusers.StableDiffusionPipeline` is.
+#: Makes images of sentences; what `diffusers.StableDiffusionPipeline` is.
 Pipeline: TypeAlias = "Callable[..., Any]"
 
 
 @dataclass(frozen=True, kw_only=True)
 class DiffusionSettings:
-    """What makes the pictures.
+    """What makes the images.
 
     Attributes:
         model: a hub id, or a folder in diffusers' layout.
         revision: a commit of the hub id; plays no part for a folder.
         templates: sentences with one `{}`.
-        seeds: pictures of each sentence.
+        seeds: images of each sentence.
         steps: of the sampler.
-        guidance: how closely a picture follows its sentence.
+        guidance: how closely an image follows its sentence.
         size: side in pixels.
-        batch: pictures made at once; plays no part in what they show.
+        batch: images made at once; plays no part in what they show.
     """
 
     model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -56,7 +56,7 @@ class DiffusionSettings:
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture that was made, or is to be made.
+    """An image that was made, or is to be made.
 
     Attributes:
         name: of the class.
@@ -83,17 +83,17 @@ def make_pictures(
     load: Callable[[DiffusionSettings], Pipeline] | None = None,
     progress: bool = False,
 ) -> dict[str, list[Path]]:
-    """Make the pictures of a vocabulary that are not there yet.
+    """Make the images of a vocabulary that are not there yet.
 
     Args:
         vocabulary: the names.
-        folder: where pictures and manifest are kept; it is made.
+        folder: where images and manifest are kept; it is made.
         settings: what makes them.
-        load: gives the pipeline, if pictures are missing; None for `load_pipeline`.
+        load: gives the pipeline, if images are missing; None for `load_pipeline`.
         progress: show a bar.
 
     Returns:
-        Class name to its pictures; those that the safety checker blacked out are left out, and a
+        Class name to its images; those that the safety checker blacked out are left out, and a
         class of which no other is left is absent.
 
     Raises:
@@ -121,16 +121,16 @@ def make_pictures(
 
 
 def made_pictures(folder: Path) -> dict[str, list[Path]]:
-    """Find all pictures that were made in a folder.
+    """Find all images that were made in a folder.
 
     Args:
         folder: of `make_pictures`.
 
     Returns:
-        Class name to its pictures, without those that were blacked out.
+        Class name to its images, without those that were blacked out.
 
     Raises:
-        PromptError: the folder has no picture that can be used.
+        PromptError: the folder has no image that can be used.
     """
     found = _by_name(list(_whole_pictures(folder)), folder)
     if not found:
@@ -139,7 +139,7 @@ def made_pictures(folder: Path) -> dict[str, list[Path]]:
 
 
 def plan(vocabulary: Vocabulary, settings: DiffusionSettings) -> list[Picture]:
-    """List the pictures of a vocabulary: names, then templates, then seeds."""
+    """List the images of a vocabulary: names, then templates, then seeds."""
     pictures = []
     for entry in vocabulary:
         for template in settings.templates:
@@ -180,7 +180,7 @@ def load_pipeline(settings: DiffusionSettings) -> Pipeline:
 def _make(
     pipeline: Pipeline, pictures: Sequence[Picture], folder: Path, settings: DiffusionSettings
 ) -> list[Picture]:
-    """Make some pictures; each is in the manifest as soon as its file is whole."""
+    """Make some images; each is in the manifest as soon as its file is whole."""
     torch = require_extra("torch", EXTRA)
     output = pipeline(
         prompt=[picture.sentence for picture in pictures],
@@ -203,7 +203,7 @@ def _make(
 
 
 def _source(settings: DiffusionSettings) -> dict[str, object]:
-    """What a picture depends on, besides its sentence and seed."""
+    """What an image depends on, besides its sentence and seed."""
     return {
         "model": settings.model,
         "revision": settings.revision,
@@ -219,7 +219,7 @@ def _file_of(sentence: str, seed: int, settings: DiffusionSettings) -> str:
 
 
 def _by_name(pictures: Sequence[Picture], folder: Path) -> dict[str, list[Path]]:
-    """Group pictures by class, without those that were blacked out."""
+    """Group images by class, without those that were blacked out."""
     found: dict[str, list[Path]] = {}
     for picture in pictures:
         if not picture.unsafe:
@@ -240,7 +240,7 @@ def _mend_manifest(folder: Path) -> dict[str, Picture]:
 
 
 def _whole_pictures(folder: Path) -> Iterator[Picture]:
-    """List the manifest's pictures whose files are as they were made."""
+    """List the manifest's images whose files are as they were made."""
     path = folder / MANIFEST
     text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
     for picture in map(_parsed, text.splitlines()):

@@ -1,4 +1,4 @@
-"""Example pictures as users give them: photos, masks beside them, folders of both."""
+"""Examples as users give them: photos, masks beside them, folders of both."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ MASK_MARK = ".mask"
 
 
 def pictures_in(folder: Path | str) -> dict[str, list[PictureLike]]:
-    """List the example pictures of a folder.
+    """List the examples of a folder.
 
     Args:
         folder: holds `NAME/*.jpg` and `NAME/*.mask.png`, or any other photo format. Hidden files
             are passed over.
 
     Returns:
-        Name to pictures in the order of their file names, each with its mask if it has one.
+        Name to examples in the order of their file names, each with its mask if it has one.
 
     Raises:
-        PromptError: there is no class folder, one of them holds no picture or cannot be read, or a
-            mask has no picture.
+        PromptError: there is no class folder, one of them holds no photo or cannot be read, or a
+            mask has no photo.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -59,7 +59,7 @@ def pictures_in(folder: Path | str) -> dict[str, list[PictureLike]]:
 
 
 def _pictures_of_class(folder: Path) -> list[PictureLike]:
-    """List the pictures of one class's folder, each with its mask."""
+    """List the examples of one class's folder, each with its mask."""
     paths = PhotoFolder.read(folder).photos
     masks = {
         path.stem[: -len(MASK_MARK)]: path
@@ -75,7 +75,7 @@ def _pictures_of_class(folder: Path) -> list[PictureLike]:
 
 
 def load_example(example: PictureLike) -> tuple[ImageArray, FloatArray | None]:
-    """Read a picture and, if it comes with one, its mask.
+    """Read an example and, if it comes with one, its mask.
 
     Args:
         example: a photo, or a photo and its mask.
@@ -85,7 +85,7 @@ def load_example(example: PictureLike) -> tuple[ImageArray, FloatArray | None]:
 
     Raises:
         ImageError: a file cannot be read.
-        PromptError: the mask is empty, or does not fit the picture.
+        PromptError: the mask is empty, or does not fit the example.
     """
     if not isinstance(example, tuple):
         return load_photo(example), None
@@ -108,11 +108,11 @@ def load_mask(
     """Read a mask.
 
     Args:
-        mask: a picture whose object is more opaque than the rest or, where all is equally opaque,
+        mask: a photo whose object is more opaque than the rest or, where all is equally opaque,
             brighter; or an array H W: bool, whole numbers (the object is not 0), or values in
             [0, 1].
-        max_pixels: pictures with more pixels are refused.
-        what: how errors call a picture that has no path.
+        max_pixels: photos with more pixels are refused.
+        what: how errors call a photo that has no path.
 
     Returns:
         H W, values in [0, 1].

@@ -1,4 +1,4 @@
-"""Finding the object in an example picture that comes without a mask.
+"""Finding the object in an example that comes without a mask.
 
 The model looks itself: its cost volume for the class's name against a few distractors, where a
 surer position counts more. If that finds nothing, the thing is taken to be where people put things
@@ -30,7 +30,7 @@ PRIOR_WIDTH = 0.3  # of the centre prior, as a share of each side
 def localize_object(
     engine: Engine, image: ImageArray, entry: ClassEntry, cache: PromptCache | None = None
 ) -> FloatArray:
-    """Find where in an example picture the thing is that it is an example of.
+    """Find where in an example the thing is that it is an example of.
 
     Args:
         engine: the model that looks.
@@ -62,7 +62,7 @@ def localize_object(
 
 
 def centre_prior(size_hw: tuple[int, int]) -> FloatArray:
-    """Bell-shaped weights around the middle of a picture.
+    """Bell-shaped weights around the middle of an image.
 
     Args:
         size_hw: height and width.

@@ -1,8 +1,8 @@
-"""From a picture's features and the masks of objects in it to visual prompts.
+"""From an image's features and the masks of objects in it to visual prompts.
 
 One mask gives one class-wise vector (mean over the object's positions), one vector a guidance
 level, and a few token-wise vectors (cluster centres of the object's own positions). All masks of a
-picture are pooled at once, by matrix products; refinement runs this between two decoder passes.
+image are pooled at once, by matrix products; refinement runs this between two decoder passes.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SUPPORT_SHARE = 0.5  # a token starts from a position at least this share as cov
 
 @dataclass(frozen=True)
 class VisualEmbedding:
-    """What the prompt encoder makes of N pictures, pooled over each picture's object.
+    """What the prompt encoder makes of N images, pooled over each image's object.
 
     Attributes:
         class_wise: mean embedding of the object's positions, unit vectors, N D.
@@ -40,7 +40,7 @@ class VisualEmbedding:
         return len(self.class_wise)
 
     def select(self, rows: Sequence[int]) -> VisualEmbedding:
-        """Keep some pictures, in the order given."""
+        """Keep some images, in the order given."""
         return map_arrays(self, lambda table: table[list(rows)])
 
 
@@ -61,13 +61,13 @@ def l2_normalize(vectors: npt.ArrayLike, axis: int = -1) -> FloatArray:
 
 
 def pool_regions(features: ImageFeatures, masks: FloatArray, tokens: int = 4) -> VisualEmbedding:
-    """Pool one picture's features over each of N regions.
+    """Pool one image's features over each of N regions.
 
     A mask is resized by area, so that an object smaller than a position still selects that
     position.
 
     Args:
-        features: of one picture.
+        features: of one image.
         masks: how much each pixel belongs to each region, in [0, 1], at any resolution, N H W;
             they cover the same frame as the features.
         tokens: P, how many cluster centres to find in each region.

@@ -1,6 +1,6 @@
 """From a vocabulary to its `PromptSet`: the dual-prompt ontology, text and visual, of K classes.
 
-A class's text prompts come from its words. Its visual prompts come from example pictures, else
+A class's text prompts come from its words. Its visual prompts come from examples, else
 from the bank, which answers any word. What changes a set gives a new one.
 """
 
@@ -36,13 +36,13 @@ def build_prompts(
 ) -> PromptSet[AnyArray]:
     """Make the prompts of a vocabulary.
 
-    Pictures outrank the bank.
+    Examples outrank the bank.
 
     Args:
         engine: the model that is to use the prompts.
         vocabulary: K classes.
         bank: visual prompts for any word; must come from the same encoder.
-        pictures: of some classes, class index to one row a picture; see `VisualPromptSource`.
+        pictures: of some classes, class index to one row an example; see `VisualPromptSource`.
         cache: where to look first, and where to leave what was encoded.
 
     Returns:
@@ -50,7 +50,7 @@ def build_prompts(
 
     Raises:
         PromptError: the bank is of another encoder.
-        ShapeError: the pictures are.
+        ShapeError: the examples are.
     """
     text_embedding, text_tokens, text_token_mask = encode_classes(engine, vocabulary, cache)
     pictures = pictures or {}
@@ -78,13 +78,13 @@ def show_pictures(
     pictures: Sequence[VisualEmbedding],
     weight: float = 1.0,
 ) -> PromptSet[AnyArray]:
-    """Move the visual prompts of N classes towards pictures of them.
+    """Move the visual prompts of N classes towards examples of them.
 
     Args:
         prompts: of K classes.
         classes: N different indices.
-        pictures: for each of the N classes one row a picture.
-        weight: share of the pictures, in [0, 1]; the rest is what stood there. Where nothing
+        pictures: for each of the N classes one row an example.
+        weight: share of the examples, in [0, 1]; the rest is what stood there. Where nothing
             stood, the class-wise prompt moves from the text embedding, or a bare class would leap
             ahead of others, and the rest is taken whole.
 
@@ -93,7 +93,7 @@ def show_pictures(
 
     Raises:
         PromptError: the weight is not in [0, 1], or there is no such class.
-        ShapeError: the pictures were encoded by another model.
+        ShapeError: the examples were encoded by another model.
     """
     if not 0 <= weight <= 1:
         raise PromptError(f"weight is {weight}; it must lie in [0, 1]")
@@ -178,7 +178,7 @@ def repeat_templates(prompts: PromptSet[AnyArray], count: int) -> PromptSet[AnyA
 
 
 def _in_slots(rows: AnyArray, templates: int) -> AnyArray:
-    """Give every template slot the class's one picture, K C to K M C."""
+    """Give every template slot the class's one example, K C to K M C."""
     return np.repeat(rows[:, None], templates, axis=1)
 
 
@@ -195,7 +195,7 @@ def _nothing(classes: int, like: VisualEmbedding) -> VisualEmbedding:
 
 
 def _blank(engine: Engine) -> VisualEmbedding:
-    """Encode an empty picture, for the shapes of a model that no other prompt tells."""
+    """Encode an empty image, for the shapes of a model that no other prompt tells."""
     side = 2 * engine.info.stride
     features = engine.encode_prompt(np.zeros((side, side, 3), np.uint8))
     return pool_regions(features, np.ones((1, 1, 1), np.float32))

@@ -1,4 +1,4 @@
-"""Prompt refinement: what was found in the picture becomes its own visual prompt.
+"""Prompt refinement: what was found in the photo becomes its own visual prompt.
 
 `pool` takes the prompt from the features that are already there, so that a further round costs one
 decoder pass over the classes that were found; the others keep their scores. `crop` cuts the region
@@ -31,7 +31,7 @@ class RefineSettings:
 
     Attributes:
         alpha: share of the found prompt in the new one.
-        min_area: smallest region that counts, as a share of the picture.
+        min_area: smallest region that counts, as a share of the photo.
         min_score: lowest mean score of a region that counts. Higher than what labels a pixel: a
             wrong region would only become surer (docs/log/experiments.md, 24).
     """

@@ -1,4 +1,4 @@
-"""Regions of pictures as prompts: cut the object out with some context, encode it, pool it."""
+"""Regions of images as prompts: cut the object out with some context, encode it, pool it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIN_CROP = 32  # pixels; below this there is nothing to see but its surroundings
 
 
 def fit_picture(image: ImageArray, info: ModelInfo) -> ImageArray:
-    """Resize a picture to the size that the model likes, sides at multiples of its stride.
+    """Resize an image to the size that the model likes, sides at multiples of its stride.
 
     Args:
         image: H W 3.
@@ -40,14 +40,14 @@ def fit_picture(image: ImageArray, info: ModelInfo) -> ImageArray:
 
 
 def crop_region(image: ImageArray, mask: FloatArray) -> tuple[ImageArray, FloatArray]:
-    """Cut a picture and a mask to the mask's box, with context.
+    """Cut an image and a mask to the mask's box, with context.
 
     Args:
         image: H W 3.
         mask: values in [0, 1], over the same frame at any resolution, h w.
 
     Returns:
-        The part of the picture, and the mask over that part, at the part's resolution.
+        The part of the image, and the mask over that part, at the part's resolution.
 
     Raises:
         PromptError: the mask is empty.
@@ -93,20 +93,20 @@ def crops_for(
     per_class: int = 3,
     min_area: float = 0.005,
 ) -> dict[int, VisualEmbedding]:
-    """Make visual prompts of the first few regions of each class in labelled pictures.
+    """Make visual prompts of the first few regions of each class in labelled photos.
 
     Args:
         engine: whose prompt encoder to use.
-        samples: pictures H W 3 with label maps H W of class indices; read until all is found.
+        samples: images H W 3 with label maps H W of class indices; read until all is found.
         classes: the classes wanted.
-        per_class: pictures a class.
-        min_area: smaller regions, as a share of the picture, are passed over.
+        per_class: images a class.
+        min_area: smaller regions, as a share of the image, are passed over.
 
     Returns:
         Class index to up to `per_class` rows; a class that was not found is absent.
 
     Raises:
-        ShapeError: a picture and its labels differ in size; carries both.
+        ShapeError: an image and its labels differ in size; carries both.
     """
     wanted = dict.fromkeys(classes, per_class)
     found: dict[int, list[VisualEmbedding]] = {}
@@ -129,7 +129,7 @@ def crops_for(
 
 
 def check_frame(image: ImageArray, mask: FloatArray) -> None:
-    """Refuse a mask that cannot cover the same frame as its picture.
+    """Refuse a mask that cannot cover the same frame as its image.
 
     Raises:
         PromptError: their aspects differ by more than rounding explains.

@@ -1,8 +1,8 @@
 """Tuned prompts: a small file in place of a new model.
 
-Tuning moves the prompts of a few classes, text and pictures together, until the frozen network
-finds the classes in labelled pictures (`dpseg.train.prompt_tuning`). The result is kept here: whole
-rows of a `PromptSet`, in place of those that words and pictures would give.
+Tuning moves the prompts of a few classes, text and examples together, until the frozen network
+finds the classes in labelled photos (`dpseg.train.prompt_tuning`). The result is kept here: whole
+rows of a `PromptSet`, in place of those that words and examples would give.
 """
 
 from __future__ import annotations

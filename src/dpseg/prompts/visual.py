@@ -1,4 +1,4 @@
-"""Sources of visual prompts: example pictures of a thing, and the bank."""
+"""Sources of visual prompts: examples of a thing, and the bank."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ class VisualPromptSource(Protocol):
             vocabulary: the classes.
 
         Returns:
-            Class index to one row a picture; a class that the source does not know is absent.
+            Class index to one row an example; a class that the source does not know is absent.
         """
 
 
 class ExemplarSource:
-    """Example pictures of classes.
+    """Examples of classes.
 
     Args:
         engine: the model that is to see them.
@@ -57,7 +57,7 @@ class ExemplarSource:
         if not isinstance(pictures, Mapping) or not all(isinstance(name, str) for name in pictures):
             raise PromptError("examples are not lists of pictures by names, {name: [photo, ...]}")
         for name, examples in pictures.items():
-            if isinstance(examples, tuple):  # may mean one picture with its mask, or two pictures
+            if isinstance(examples, tuple):  # may mean one example with its mask, or two examples
                 raise PromptError(
                     f"examples of {name!r} are a tuple of {len(examples)}; give a list: "
                     "[(photo, mask)] for a picture with its mask, [photo, photo] for two pictures"
@@ -71,7 +71,7 @@ class ExemplarSource:
         """Encode the examples of the vocabulary's classes.
 
         Raises:
-            PromptError: a name is in no class, or a picture or its mask cannot be used.
+            PromptError: a name is in no class, or an example or its mask cannot be used.
         """
         found: dict[int, list[VisualEmbedding]] = {}
         for name, examples in self._pictures.items():
@@ -128,7 +128,7 @@ class CropSource:
 
         Args:
             engine: the model that is to see them.
-            samples: pictures H W 3 with label maps H W, indices into `names`.
+            samples: images H W 3 with label maps H W, indices into `names`.
             names: of the data set's classes.
             wanted: the names to find; None for all.
             per_class: regions a class.

@@ -1,4 +1,4 @@
-"""Pictures of a result, as bytes for the wire."""
+"""Images of a result, as bytes for the wire."""
 
 from __future__ import annotations
 

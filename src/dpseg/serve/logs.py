@@ -1,6 +1,6 @@
 """Logs for machines: one JSON object a line, on standard error.
 
-What users ask (names, pictures) is not logged, only how much of it there was.
+What users ask (names, photos) is not logged, only how much of it there was.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""From the parts of a request to a question for the `Segmenter`.
+"""From the parts of a request to a query for the `Segmenter`.
 
-Reading is cheap and happens as the request comes in; decoding pictures is not, and happens when it
+Reading is cheap and happens as the request comes in; decoding images is not, and happens when it
 is the request's turn.
 """
 
@@ -22,7 +22,7 @@ from dpseg.vocabulary import Vocabulary, builtin_names
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """An example picture as it came in: the class that it shows, its file and its mask's file."""
+    """An example as it came in: the class that it shows, its file and its mask's file."""
 
     name: str
     picture: bytes
@@ -31,7 +31,7 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class SegmentRequest:
-    """A question that is not checked against the model yet."""
+    """A query that is not checked against the model yet."""
 
     photo: bytes
     classes: Vocabulary | None
@@ -39,14 +39,14 @@ class SegmentRequest:
     options: SegmentOptions
 
     def answer(self, segmenter: Segmenter, *, max_pixels: int) -> Segmentation:
-        """Decode the pictures and ask.
+        """Decode the images and ask.
 
         Args:
             segmenter: whom to ask.
-            max_pixels: larger pictures are refused.
+            max_pixels: larger images are refused.
 
         Raises:
-            DPSegError: the pictures or the names cannot be used.
+            DPSegError: the images or the names cannot be used.
         """
         examples: dict[str, list[tuple[ImageArray, FloatArray | None]]] = {}
         for number, shown in enumerate(self.examples, 1):
@@ -97,13 +97,13 @@ def read_examples(
     masks: Sequence[bytes],
     mask_of: Sequence[int],
 ) -> list[Shown]:
-    """Bring example pictures, their classes and their masks together.
+    """Bring examples, their classes and their masks together.
 
     Args:
         pictures: files.
         names: of the class that each shows, in the same order.
         masks: files.
-        mask_of: which picture each belongs to, from 0.
+        mask_of: which example each belongs to, from 0.
 
     Raises:
         PromptError: they do not fit together.
@@ -134,11 +134,11 @@ def read_examples(
 def check_counts(
     classes: Vocabulary | None, examples: Sequence[Shown], settings: ServeSettings
 ) -> None:
-    """Refuse questions that are too large.
+    """Refuse queries that are too large.
 
     Raises:
         VocabularyError: too many names.
-        PromptError: too many example pictures.
+        PromptError: too many examples.
     """
     if classes is not None and len(classes) > settings.max_classes:
         raise VocabularyError(

@@ -60,15 +60,15 @@ class Service:
         asked: SegmentRequest,
         write: Callable[[str, Segmentation, float], T],
     ) -> T:
-        """Answer a question when its turn comes, and keep the result.
+        """Answer a query when its turn comes, and keep the result.
 
         Args:
-            request: whose question it is.
-            asked: the question.
+            request: whose query it is.
+            asked: the query.
             write: makes the answer of the result's id, the result, and the seconds it took.
 
         Raises:
-            DPSegError: the question cannot be answered.
+            DPSegError: the query cannot be answered.
             ServiceBusyError: too many wait, or it took too long.
             ClientGoneError: nobody waits for the answer any longer.
         """

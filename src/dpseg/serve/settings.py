@@ -22,9 +22,9 @@ class ServeSettings:
         insecure: listen beyond this machine without a token.
         device: where the model runs; see `Segmenter.from_pretrained`.
         max_megabytes: size of a whole request.
-        max_megapixels: size of each picture.
+        max_megapixels: size of each image.
         max_classes: names in one request.
-        max_examples: example pictures in one request.
+        max_examples: examples in one request.
         concurrency: photos that are segmented at the same time.
         queue: requests that may wait for their turn; more are refused.
         timeout_seconds: for a request's body to arrive, and again for its answer to be ready.
@@ -75,7 +75,7 @@ class ServeSettings:
 
     @property
     def max_pixels(self) -> int:
-        """Size of each picture in pixels."""
+        """Size of each image in pixels."""
         return round(self.max_megapixels * 1e6)
 
 

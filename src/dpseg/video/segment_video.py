@@ -1,4 +1,4 @@
-"""A video in, label pictures and a coloured video out, one frame in memory at a time."""
+"""A video in, label images and a coloured video out, one frame in memory at a time."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def segment_video(
 ) -> Path:
     """Segment a video; write `labels.mkv`, `overlay.mp4` and `result.json`.
 
-    `labels.mkv` holds each frame's label picture without loss; `read_label_video` reads it. Both
+    `labels.mkv` holds each frame's label image without loss; `read_label_video` reads it. Both
     videos have the size of the first frame: labels of frames of other sizes are brought to it by
     their nearest pixels. Each frame keeps its time. Frames that cannot be decoded are left out;
     `result.json` tells their number.
 
     Args:
-        segmenter: the one that prepared the question.
+        segmenter: the one that prepared the query.
         query: what is asked of each frame.
         path: a video that FFmpeg reads.
         folder: made if it is not there.

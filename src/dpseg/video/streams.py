@@ -42,7 +42,7 @@ def is_video(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture of a video.
+    """A frame of a video.
 
     Attributes:
         image: upright RGB, H W 3.
