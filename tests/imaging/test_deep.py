@@ -169,6 +169,25 @@ def test_bands_that_are_no_colours_are_refused() -> None:
         load_photo(given)
 
 
+@pytest.mark.parametrize("colours", [1, 3])
+def test_deep_jpeg_2000_is_read_in_grey_and_refused_in_colour(colours: int, tmp_path: Path) -> None:
+    rasterio = pytest.importorskip("rasterio")
+    pytest.importorskip("rasterio.shutil")
+    bands = np.moveaxis(in_bits(np.tile(COLOURS, (4, 4, 1)), 12)[..., :colours], 2, 0)
+    height, width = bands.shape[1:]
+    size = {"count": colours, "height": height, "width": width}
+    with rasterio.open(tmp_path / "a.tif", "w", driver="GTiff", dtype="uint16", **size) as file:
+        file.write(bands)
+    path = tmp_path / "a.jp2"
+    lossless = {"QUALITY": "100", "REVERSIBLE": "YES"}
+    rasterio.shutil.copy(tmp_path / "a.tif", path, driver="JP2OpenJPEG", **lossless)
+    if colours == 1:
+        check(path, np.tile(np.repeat(TRUTH[..., :1], 3, axis=2), (4, 4, 1)))
+    else:
+        with pytest.raises(ImageError, match="3 channels of 16 bits in JPEG 2000"):
+            load_photo(path)
+
+
 def test_compressed_fractions_and_damage_are_told() -> None:
     values = (COLOURS / 255).astype(np.float32)
     with pytest.raises(ImageError, match="3 x float32; store them uncompressed"):

@@ -23,6 +23,7 @@ from dpseg.imaging.deep import to_picture
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_JPEG2000_HEADER, _CODESTREAM = 1 << 16, b"\xff\x4f\xff\x51"
 _COMPRESSION, _PLANES, _BITS = 259, 284, 258
 
 #: Modes whose layouts of 16 bits Pillow has in both orders of bytes.
@@ -42,6 +43,23 @@ def garbles(picture: Image.Image) -> bool:
     return bool(
         tags.get(_PLANES) == 2 and tags.get(_COMPRESSION) == 1 and max(tags.get(_BITS, (1,))) > 8
     )
+
+
+def deep_jpeg2000(file: Any) -> str | None:
+    """Tell what a JPEG 2000 holds if Pillow would garble it: several channels of more than 8 bits.
+
+    Args:
+        file: open for reading; its position is kept.
+    """
+    before = file.tell()
+    file.seek(0)
+    start = file.read(_JPEG2000_HEADER)
+    file.seek(before)
+    at = start.find(_CODESTREAM)  # 40 bytes further stand the channels, then the bits of the first
+    if at < 0 or len(start) < at + 43:
+        return None
+    channels, bits = int.from_bytes(start[at + 40 : at + 42], "big"), (start[at + 42] & 127) + 1
+    return f"{channels} channels of {bits} bits" if channels > 1 and bits > 8 else None
 
 
 def drops_bits(picture: Image.Image) -> bool:

@@ -19,7 +19,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from dpseg.arrays import ImageArray
 from dpseg.errors import ImageError
-from dpseg.imaging.all_bits import OpenTiff, drops_bits, garbles, is_tiff, join_bytes
+from dpseg.imaging.all_bits import OpenTiff, deep_jpeg2000, drops_bits, garbles, is_tiff, join_bytes
 from dpseg.imaging.deep import to_picture
 
 PictureFile: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
@@ -146,6 +146,8 @@ def _from_file(file: Any, *, what: str, max_pixels: int) -> Image.Image:
     with picture:
         if garbles(picture):
             return _from_tiff(file, what=what, max_pixels=max_pixels)
+        if picture.format == "JPEG2000" and (kind := deep_jpeg2000(file)):
+            raise ImageError(f"{what} holds {kind} in JPEG 2000; store them as PNG or TIFF.")
         if drops_bits(picture):
             return _with_all_bits(file, what=what, max_pixels=max_pixels)
         return _decoded(picture, what=what, max_pixels=max_pixels)
