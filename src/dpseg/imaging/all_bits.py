@@ -134,10 +134,10 @@ class OpenTiff:
                 f"{self._what} holds bands ({kind}) that it does not mark as red, green and blue; "
                 "choose three and store them as RGB."
             )
-        if self._compression != 1:
+        if self._compression != 1 or page.bitspersample % 8:
             raise ImageError(
-                f"{self._what} holds compressed pixels of {kind}; store them uncompressed, or "
-                "with 8 or 16 bits."
+                f"{self._what} holds packed pixels of {kind}; store them uncompressed, or with 8 "
+                "or 16 bits."
             )
         try:
             values: npt.NDArray[Any] = page.asarray()
