@@ -115,7 +115,7 @@ def map_arrays(record: Record, change: Callable[[Any], Any]) -> Record:
 
 
 def equal_fields(one: object, other: object, names: Sequence[str]) -> bool:
-    """Tell whether some fields of two records are equal, arrays by all their values."""
+    """Return whether some fields of two records are equal, arrays by all their values."""
     pairs = [(getattr(one, name), getattr(other, name)) for name in names]
     return all(
         np.array_equal(a, b) if isinstance(a, np.ndarray) or isinstance(b, np.ndarray) else a == b

@@ -1,4 +1,4 @@
-"""Why a pixel got its label: which of a class's prompts spoke for it, and how loudly.
+"""Why a pixel got its label: how similar it is to each prompt of the best classes.
 
 A `Segmentation` keeps the dense embedding of each view and the prompts; from these the cosines of
 any pixel with any class's prompts can be read without running the model again.
@@ -18,7 +18,7 @@ from dpseg.prompts.pooling import l2_normalize
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """What speaks for one class at one pixel; cosines, None where there is no such prompt.
+    """How similar a class's prompts are to a pixel: cosines, None where there is no such prompt.
 
     Attributes:
         name: the class.

@@ -14,7 +14,7 @@ _BLOCK = 1 << 20
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a temporary file to write; put it in place if the block ends without an error.
+    """Yield a temporary file to write; put it in place if the block ends without an error.
 
     Args:
         path: where the file shall be; its folder is there. An older file is replaced.

@@ -50,7 +50,7 @@ class Segmentation:
     evidence: Evidence | None = field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether two results say the same of the same photo; evidence does not count."""
+        """Return whether two results say the same of the same photo; evidence does not count."""
         if not isinstance(other, Segmentation):
             return NotImplemented
         return equal_fields(self, other, ("photo", "labels", "classes", "scores", "settings"))
@@ -132,7 +132,7 @@ class Segmentation:
         )
 
     def explain(self, x: int, y: int) -> Explanation:
-        """Tell which prompts spoke for a pixel's label, and what came second.
+        """Explain a pixel's label by its cosines with prompts, beside the runner-up.
 
         Args:
             x: column.
@@ -213,7 +213,7 @@ class Segmentation:
         return target
 
     def _confidence(self, k: int) -> float:
-        """Mean score of a class over its own region, at low resolution."""
+        """Average the score of a class over its own region, at low resolution."""
         size_wh = (self.scores.shape[2], self.scores.shape[1])
         region = Image.fromarray((self.labels == k).astype(np.uint8) * 255)
         share = np.asarray(region.resize(size_wh, Image.Resampling.BOX), dtype=np.float32)
@@ -252,6 +252,6 @@ def trace_outlines(mask: BoolArray, *, level: float = 0.5) -> list[Polygon]:
 
 
 def _box(mask: BoolArray) -> list[int]:
-    """Left, top, right (beyond the last column) and bottom of a mask that is not empty."""
+    """Return left, top, right (beyond the last column) and bottom of a mask that is not empty."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]

@@ -176,7 +176,7 @@ class Segmenter:
 
     @property
     def info(self) -> ModelInfo:
-        """Tell what the loaded model is."""
+        """Return what the loaded model is."""
         return self._predictor.engine.info
 
     @overload

@@ -150,7 +150,7 @@ def _key_of(path: Path, job_key: str) -> str:
 
 
 def _is_done(folder: Path, key: str) -> bool:
-    """Tell whether a folder holds the answer of that key; `result.json` is its last file."""
+    """Return whether a folder holds the answer of that key; `result.json` is its last file."""
     try:
         record = json.loads((folder / RESULT_FILE).read_text(encoding="utf-8"))
         return record["settings"]["key"] == key and any(folder.glob("labels.*"))

@@ -72,7 +72,7 @@ def read_ade847(path: Path) -> LabelArray:
 
 @cache
 def _ade847_table() -> LabelArray:
-    """The file lists, in the order of the classes, their numbers among all names of ADE20K."""
+    """Read each class's number among all names of ADE20K, in the order of the classes."""
     indices = (Path(__file__).parent / "ade847_indices.txt").read_text(encoding="ascii").split()
     return value_table(
         {int(value): index for index, value in enumerate(indices)}, 26 * 256, range(26 * 256)

@@ -107,10 +107,10 @@ def with_synonyms(name: str) -> str:
 
 
 def is_background(label: str) -> bool:
-    """Tell whether a label means "none of this set's names"."""
+    """Return whether a label means "none of this set's names"."""
     return label.strip() in _BACKGROUND
 
 
 def is_ignored(label: str) -> bool:
-    """Tell whether a label is no nameable class, so that its pixels do not count."""
+    """Return whether a label is no nameable class, so that its pixels do not count."""
     return label.strip() in _NOT_A_CLASS

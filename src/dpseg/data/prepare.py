@@ -236,7 +236,7 @@ def _link(source: Path, target: Path) -> None:
 
 
 def _manifest(spec: DatasetSpec, prepared: Prepared) -> str:
-    """What was written, for people and for comparison between machines."""
+    """List what was written, for people and for comparison between machines."""
     ignored = unlabelled_index(len(spec.class_names))
     counts = dict(zip([*spec.class_names, f"ignored ({ignored})"], prepared.pixels, strict=True))
     record = {"set": spec.name, "split": prepared.split, "photos": prepared.photos}
@@ -256,7 +256,7 @@ def _digest(path: Path) -> str:
 
 
 def _journal_line(key: str, digest: str) -> str:
-    """A line of a list of checksums, in the form that `sha256sum --check` reads."""
+    """Write a line of a list of checksums, in the form that `sha256sum --check` reads."""
     return f"{digest}  labels/{key}.png\n"
 
 

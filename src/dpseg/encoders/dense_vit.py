@@ -1,8 +1,8 @@
 """Vision transformers read densely, without training: an embedding for every patch.
 
-A tower that learned from captions tells its joint space in one token. Its last block mixes all
-patches into that token, and into each other, so that a patch no longer speaks for itself. The
-readings here change that block alone; all before it is the library's own.
+A tower that was trained on captions has one token in the joint space. Its last block mixes all
+patches into that token, and into each other, so that a patch's token no longer describes that
+patch. The readings here change that block alone; all before it is the library's own.
 """
 
 from __future__ import annotations

@@ -82,7 +82,7 @@ class MiniLM:
         return self._folder / "tokenizer.json"
 
     def load(self) -> tuple[MiniLMNetwork, SentenceTokenizer]:
-        """Give the network and the tokenizer; the first call reads them."""
+        """Return the network and the tokenizer; the first call reads them."""
         if self._network is None or self._tokenizer is None:
             self._network = MiniLMNetwork().eval()
             stored = load_file(self._folder / "model.safetensors")

@@ -202,7 +202,7 @@ def published_weights(name: str) -> list[str] | None:
 def vit_preprocessing(
     name: str, weights: str | None
 ) -> tuple[int, tuple[tuple[float, ...], tuple[float, ...]], bool]:
-    """Tell what a vision transformer was trained on.
+    """Return what a vision transformer was trained on.
 
     Args:
         name: open_clip's name of the model.
@@ -221,7 +221,7 @@ def vit_preprocessing(
 
 
 def joint_dimension(name: str, architecture: Mapping[str, Any] | None = None) -> int:
-    """Tell D of a model's joint space without making the model."""
+    """Return D of a model's joint space without making the model."""
     open_clip = require_extra("open_clip", EXTRA)
     config = {**open_clip.get_model_config(name), **(architecture or {})}
     return int(config["embed_dim"])
@@ -233,7 +233,7 @@ def _is_convnext(open_clip: ModuleType, name: str) -> bool:
 
 
 def is_vit(open_clip: ModuleType, name: str) -> bool:
-    """Tell whether a model of open_clip has a vision transformer that can be read densely."""
+    """Return whether a model of open_clip has a vision transformer that can be read densely."""
     vision = (open_clip.get_model_config(name) or {}).get("vision_cfg", {})
     plain = isinstance(vision.get("layers"), int) and not vision.get("attentional_pool")
     return str(vision.get("timm_model_name", "")).startswith("vit_") or plain

@@ -1,4 +1,4 @@
-"""Self-attention between all positions of an image, so that each sees its surroundings."""
+"""Self-attention between all positions of an image, so that each depends on its surroundings."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _HEAD_DIM = 64
 
 
 class SpatialAttention(nn.Module):
-    """Let every position look at every other, then think on its own.
+    """Apply self-attention over all positions, then an MLP to each position.
 
-    There is no position code: convolutions before it know where they are, and images of any size
-    and aspect are welcome. Both branches end at zero, so a new block changes nothing.
+    There is no position code: the convolutions before it carry position, and so images of any size
+    and aspect can be read. Both branches start at zero, so that a new block changes nothing.
 
     Args:
         channels: C, a multiple of 64.

@@ -54,7 +54,7 @@ class ViTEncoder(nn.Module):
 
     @property
     def level_channels(self) -> dict[int, int]:
-        """Tell that there are no shallow levels."""
+        """Return nothing: there are no shallow levels."""
         return {}
 
     def keep_prompt_tower(self) -> None:

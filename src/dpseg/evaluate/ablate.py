@@ -125,7 +125,7 @@ def choose(tables: Mapping[str, Ablation], wanted: Sequence[str]) -> list[Ablati
 
 
 def _row(**changes: object) -> Configuration:
-    """A configuration that differs from the whole, named by how it does."""
+    """Make a configuration that differs from the whole, named by how it does."""
     name = ", ".join(f"{key} {value}" for key, value in changes.items())
     asked = {key: changes.pop(key) for key in list(changes) if hasattr(WHOLE.options, key)}
     options = WHOLE.options.replace(**asked)
@@ -133,7 +133,7 @@ def _row(**changes: object) -> Configuration:
 
 
 def _template_rows(templates: int) -> Iterable[tuple[str, Configuration]]:
-    """1, 2, 4, ... templates, and all."""
+    """Make rows of 1, 2, 4, ... templates, and all."""
     count = 1
     while count < templates:
         yield str(count), _row(templates=count)

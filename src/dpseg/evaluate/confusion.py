@@ -1,4 +1,4 @@
-"""Counting: which class was said where which class was true.
+"""Counting: which class was predicted where which class was true.
 
 Counts are whole numbers that add up, over images and over processes, in any order.
 """
@@ -46,7 +46,7 @@ def confusion_matrix(
 
 
 def labelled(target: IntArray, ignore_index: int) -> npt.NDArray[np.bool_]:
-    """Tell which pixels count.
+    """Return which pixels count.
 
     Args:
         target: class indices, any shape.

@@ -74,7 +74,7 @@ def score(confusion: CountArray, unseen: Sequence[int] | None = None) -> Scores:
 
 
 def class_iou(confusion: CountArray) -> DoubleArray:
-    """Intersection over union of each class.
+    """Compute the intersection over union of each class.
 
     Args:
         confusion: K K.
@@ -87,7 +87,7 @@ def class_iou(confusion: CountArray) -> DoubleArray:
 
 
 def iou_of_counts(hit: CountArray, false: CountArray, missed: CountArray) -> DoubleArray:
-    """Intersection over union from true positives, false positives and false negatives.
+    """Compute the intersection over union from true positives, false positives and false negatives.
 
     Args:
         hit: true positives, any shape.
@@ -103,7 +103,7 @@ def iou_of_counts(hit: CountArray, false: CountArray, missed: CountArray) -> Dou
 
 
 def miou(confusion: CountArray) -> float:
-    """Mean intersection over union over the classes that occur.
+    """Compute the mean intersection over union over the classes that occur.
 
     Args:
         confusion: K K.
@@ -115,13 +115,13 @@ def miou(confusion: CountArray) -> float:
 
 
 def mean_of(values: DoubleArray) -> float:
-    """Mean of what is not NaN; NaN if nothing is left."""
+    """Average what is not NaN; NaN if nothing is left."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if known.size else float("nan")
 
 
 def harmonic_mean(first: float, second: float) -> float:
-    """Harmonic mean of two figures; 0 if both are."""
+    """Compute the harmonic mean of two figures; 0 if both are."""
     return 2 * first * second / (first + second) if first + second != 0 else 0.0
 
 

@@ -91,7 +91,7 @@ def size_counts(prediction: IntArray, truth: ObjectTruth, classes: int) -> Count
 
 
 def size_miou(counts: CountArray) -> dict[str, float]:
-    """Mean intersection over union of the objects of each size.
+    """Compute the mean intersection over union of the objects of each size.
 
     Args:
         counts: summed `size_counts`, S K 3.
@@ -128,7 +128,7 @@ def boundary_counts(prediction: IntArray, truth: ObjectTruth, classes: int) -> C
 
 
 def boundary_iou(counts: CountArray) -> DoubleArray:
-    """Intersection over union of outlines, each class.
+    """Compute the intersection over union of outlines, each class.
 
     Args:
         counts: summed `boundary_counts`, K 3.
@@ -141,7 +141,7 @@ def boundary_iou(counts: CountArray) -> DoubleArray:
 
 
 def _outline(labels: npt.NDArray[np.int32], width: int) -> npt.NDArray[np.bool_]:
-    """Pixels within `width` of another label or of the image's edge, H W."""
+    """Find the pixels within `width` of another label or of the image's edge, H W."""
     ndimage = require_extra("scipy.ndimage", "evaluate")
     window = {"size": 2 * width + 1, "mode": "constant", "cval": np.iinfo(np.int32).max}
     highest = ndimage.maximum_filter(labels, **window)

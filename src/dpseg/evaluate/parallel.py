@@ -30,7 +30,7 @@ class Samples(Protocol):
     """Photos with labels, by number."""
 
     def __len__(self) -> int:
-        """Tell how many there are."""
+        """Return how many there are."""
 
     def __getitem__(self, number: int, /) -> Sample:
         """Give one."""

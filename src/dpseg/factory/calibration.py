@@ -17,7 +17,7 @@ CALIBRATION_FILE = "calibration.json"
 
 
 def calibration_path(name_or_folder: str | Path) -> Path:
-    """Tell where a model's calibration is kept.
+    """Return where a model's calibration is kept.
 
     Raises:
         CheckpointError: there is no folder for a model that is known by name.
@@ -30,7 +30,7 @@ def calibration_path(name_or_folder: str | Path) -> Path:
 
 
 def named_model_folder(name: str) -> Path:
-    """Tell where the files of a model that is known by name are kept on this machine.
+    """Return where the files of a model that is known by name are kept on this machine.
 
     Raises:
         CheckpointError: this user has no folder for them.

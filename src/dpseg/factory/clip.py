@@ -63,7 +63,7 @@ class ClipModel(nn.Module):
         return digest.hexdigest()[:16]
 
     def forward_options(self) -> ForwardOptions:
-        """Tell what can take part: an untrained decoder would enlarge F_c and change nothing."""
+        """Return what can take part: an untrained decoder would enlarge F_c and change nothing."""
         trained = isinstance(self.network, (SED, ErrSeg)) or (
             isinstance(self.network, DPSeg) and not self.network.decoder.untrained
         )

@@ -52,12 +52,12 @@ class LiteConfig(BaseModel):
 
     @property
     def synonyms(self) -> bool:
-        """Tell that a class's synonyms are averaged with its name."""
+        """Return True: a class's synonyms are averaged with its name."""
         return True
 
     @property
     def source(self) -> str:
-        """Tell where weights come from that are not in the package."""
+        """Return where weights come from that are not in the package."""
         return "weights are missing"
 
 
@@ -113,7 +113,7 @@ class ClipConfig(BaseModel):
 
     @property
     def towers(self) -> Towers:
-        """Tell which kind of towers these are, by their name."""
+        """Return which kind of towers these are, by their name."""
         if "tipsv2" in self.clip:
             return "tipsv2"
         return "convnext" if self.clip.startswith("convnext") else "vit"
@@ -124,7 +124,7 @@ class ClipConfig(BaseModel):
 
     @property
     def source(self) -> str:
-        """Tell where weights come from that are not in the package."""
+        """Return where weights come from that are not in the package."""
         if self.network == "sed":
             return "by dpseg import, from SED's checkpoints"
         if self.network == "cosine":
@@ -186,7 +186,7 @@ PRESETS: Mapping[str, ModelConfig] = {"dpseg-lite": LiteConfig()} | {
 
 
 def model_info(config: ModelConfig, *, encoder_key: str, stride: int) -> ModelInfo:
-    """Tell what the product must know of a model.
+    """Return what the product must know of a model.
 
     Args:
         config: its settings.

@@ -54,7 +54,7 @@ Nothing was noted about its data, figures and failures. Write it here before you
 
 
 def is_hub_id(name: str) -> bool:
-    """Tell whether a name has the form `owner/model` and is no path that is there."""
+    """Return whether a name has the form `owner/model` and is no path that is there."""
     owner, slash, model = name.partition("/")
     plain = all(part.replace("-", "").replace("_", "").replace(".", "").isalnum()
                 for part in (owner, model))  # fmt: skip

@@ -130,7 +130,7 @@ def model_files(name_or_folder: str | Path) -> list[Path]:
 
 
 def _is_clip_name(name: str) -> bool:
-    """Tell whether a name, with or without weights after a colon, stands for CLIP towers."""
+    """Return whether a name, with or without weights after a colon, stands for CLIP towers."""
     model = name.partition(":")[0]
     return isinstance(PRESETS.get(model), ClipConfig) or model.startswith(_CLIP_NAMES)
 

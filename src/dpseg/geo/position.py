@@ -49,7 +49,7 @@ class Position:
 
 
 def is_georeferenced(dataset: Any) -> bool:
-    """Tell whether a rasterio dataset says where on earth it lies, in whichever way."""
+    """Return whether a rasterio dataset says where on earth it lies, in whichever way."""
     placed = dataset.crs or dataset.gcps[0] or dataset.rpcs
     return bool(placed) or not dataset.transform.is_identity
 

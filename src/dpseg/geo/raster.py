@@ -50,7 +50,7 @@ _MOST_PHOTO_BANDS = 4
 
 
 def is_map(path: Path) -> bool:
-    """Tell whether a file is an image that `load_photo` is not made for.
+    """Return whether a file is an image that `load_photo` is not made for.
 
     It is one if it is georeferenced, in itself or by a companion such as a world file; a TIFF or
     JPEG 2000 also if it has more bands than a photo, deep ones that are not marked as colours, or
@@ -89,7 +89,7 @@ def _has_tags_of_a_map(path: Path) -> bool:
 
 
 def _holds_measurements(dataset: Any) -> bool:
-    """Tell whether several deep bands are not marked as colours."""
+    """Return whether several deep bands are not marked as colours."""
     deep = dataset.count > 2 and dataset.dtypes[0] != "uint8"
     return deep and not {colour.name for colour in dataset.colorinterp[:3]} <= _COLOURS
 
@@ -225,7 +225,7 @@ def _all_the_same(
 
 
 def _white(dataset: Any, bands: tuple[int, ...]) -> float:
-    """Tell which value is white by the rule for photos, from all pixels with data."""
+    """Return which value is white by the rule for photos, from all pixels with data."""
     windows = require_extra("rasterio.windows", "geo")
     low, high = np.inf, -np.inf
     rows = max(1, _SCANNED // dataset.width)

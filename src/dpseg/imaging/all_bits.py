@@ -33,12 +33,12 @@ _OTHER = {"B": "L", "L": "B"}
 
 
 def is_tiff(start: bytes) -> bool:
-    """Tell from its first bytes whether a file is a TIFF."""
+    """Return whether a file is a TIFF, by its first bytes."""
     return start[:4] in _TIFF_MAGIC
 
 
 def garbles(picture: Image.Image) -> bool:
-    """Tell whether Pillow would garble an image that is open but not decoded."""
+    """Return whether Pillow would garble an image that is open but not decoded."""
     tags = getattr(picture, "tag_v2", {})
     return bool(
         tags.get(_PLANES) == 2 and tags.get(_COMPRESSION) == 1 and max(tags.get(_BITS, (1,))) > 8
@@ -63,7 +63,7 @@ def deep_jpeg2000(file: Any) -> str | None:
 
 
 def drops_bits(picture: Image.Image) -> bool:
-    """Tell whether Pillow would drop bits of an image that is open but not decoded."""
+    """Return whether Pillow would drop bits of an image that is open but not decoded."""
     mode, order = _layout(picture)
     return mode in _MODES and order in _ORDERS
 
@@ -166,7 +166,7 @@ _DAMAGE = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError,
 
 
 def _layout(picture: Image.Image) -> tuple[str, str]:
-    """Tell mode and byte order of samples of 16 bits; an empty order if there are none."""
+    """Return mode and byte order of samples of 16 bits; an empty order if there are none."""
     tile = next(iter(getattr(picture, "tile", None) or ()), None)
     if tile is None or not tile.args:
         return "", ""

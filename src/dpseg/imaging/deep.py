@@ -23,7 +23,7 @@ _OVERSHOOT = 1 / 255
 
 
 def white_level(kind: np.dtype[Any], low: float, high: float) -> float | None:
-    """Tell which value of an image is white.
+    """Return which value of an image is white.
 
     Args:
         kind: of its values.

@@ -24,7 +24,7 @@ _UNLABELLED_COLOUR = 235
 
 
 def unlabelled_index(classes: int) -> int:
-    """Tell which index means unlabelled: 255, or 65535 above 255 classes."""
+    """Return which index means unlabelled: 255, or 65535 above 255 classes."""
     return 255 if classes <= PALETTE_CLASSES else 65535
 
 

@@ -22,7 +22,7 @@ LEAST_SHARE = 1e-6  # of a photo; keeps the prior of absent names finite
 
 
 def class_prior(logits: FloatArray, weight: float = WEIGHT) -> FloatArray:
-    """Tell how much likelier each class is made by what the whole photo shows.
+    """Compute a prior over the classes from what the whole photo shows.
 
     Args:
         logits: of each class at each position of the whole photo, K h w.
@@ -44,7 +44,7 @@ def class_prior(logits: FloatArray, weight: float = WEIGHT) -> FloatArray:
 
 
 def presence_gate(logits: FloatArray) -> FloatArray:
-    """Tell which of the given names are not in the photo, for photos where not all is named.
+    """Compute which given names are absent, for photos of which not all is named.
 
     Someone who gives one word means it; someone who gives a list of eighty looks things up, and
     most of them are not there. So the longer the list, the surer a name must be at its surest

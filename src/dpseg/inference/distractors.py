@@ -107,7 +107,7 @@ class UnlabelledRules:
     threshold: float | None = None
 
     def needed_score(self, usual: float, names: int) -> float:
-        """Tell which score a given name needs.
+        """Return which score a given name needs.
 
         Args:
             usual: the model's own threshold, for up to `PRESENT` names, in [0, 1].
@@ -242,7 +242,7 @@ class Distractors:
         return [names[index] for index in picked]
 
     def prompts(self, names: Sequence[str]) -> PromptSet[AnyArray]:
-        """Give the prompts of some distractors; each is made once.
+        """Return the prompts of some distractors; each is made once.
 
         Args:
             names: at least one.
@@ -320,5 +320,5 @@ def leave_unlabelled(
 
 
 def _share_a_head(distractor: str, word: str) -> bool:
-    """Tell whether two names end in the same word, or one is found whole in the other."""
+    """Return whether two names end in the same word, or one is found whole in the other."""
     return distractor.split()[-1] == word.split()[-1] or f" {distractor} " in f" {word} "

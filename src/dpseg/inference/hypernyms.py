@@ -41,7 +41,7 @@ def hypernyms_of(word: str) -> list[str]:
 
 
 def common_name(word: str) -> str | None:
-    """Tell the common thing that a word, in its most frequent sense, is a kind of, if there is one.
+    """Return the common thing that a word's most frequent sense is a kind of, if there is one.
 
     Args:
         word: one or more words, such as `"fire engine"`.
@@ -50,7 +50,7 @@ def common_name(word: str) -> str | None:
 
 
 def with_hypernyms(vocabulary: Vocabulary, bank: PromptBank) -> Vocabulary:
-    """Give the classes that a bank does not know the name of their kind as a synonym.
+    """Add its hypernym as a synonym to each class that a bank does not know.
 
     Args:
         vocabulary: what is asked for.

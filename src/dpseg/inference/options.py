@@ -33,7 +33,7 @@ class SegmentOptions:
     """What is asked of every photo of a call.
 
     Attributes:
-        prompts: what speaks for a class: its name, its examples, or both.
+        prompts: which sides represent a class: its name, its examples, or both.
         refine: at most this many rounds in which what was found becomes its own prompt.
         refine_mode: `"pool"` reads the prompts from the features of the photo, `"crop"` cuts
             regions out and encodes them again.

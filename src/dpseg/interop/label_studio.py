@@ -134,7 +134,7 @@ def encode_brush(mask: BoolArray) -> list[int]:
 
 
 def _values(mask: BoolArray, kind: str) -> Iterator[dict[str, Any]]:
-    """Give what is stored of a mask: one brush, or one polygon a region in percent."""
+    """Return what is stored of a mask: one brush, or one polygon a region in percent."""
     if kind == "brushlabels":
         yield {"format": "rle", "rle": encode_brush(mask)}
         return

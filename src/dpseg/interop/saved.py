@@ -31,13 +31,13 @@ class SavedResult:
     labels: LabelArray
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether two results say the same."""
+        """Return whether two results say the same."""
         if not isinstance(other, SavedResult):
             return NotImplemented
         return equal_fields(self, other, ("name", "photo", "classes", "confidences", "labels"))
 
     def masks(self) -> Iterator[tuple[int, BoolArray]]:
-        """Give the index and the pixels, H W, of each class that is there."""
+        """Return the index and the pixels, H W, of each class that is there."""
         for k in range(len(self.classes)):
             mask: BoolArray = self.labels == k
             if mask.any():

@@ -1,9 +1,9 @@
 """Attention between the classes at each position, linear in their number.
 
 Which class a position belongs to depends on which others are asked for. The attention treats
-classes as a set: reordering the vocabulary reorders the result and changes nothing else. All that a
-class learns of the others are sums over them, so a large vocabulary can come a few classes at a
-time: the sums first, then each class's answer.
+classes as a set: reordering the vocabulary reorders the result and changes nothing else. Each class
+depends on the others through sums over them alone, so a large vocabulary can come a few classes at
+a time: the sums first, then the output of each class.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class ClassAttention(nn.Module):
         self.output = nn.Linear(channels, channels) if output else nn.Identity()
 
     def sums(self, parts: Iterable[Tensor], batch: int) -> Tensor:
-        """Gather what the classes at each position say together.
+        """Sum keys, and products of keys and values, over the classes at each position.
 
         Args:
             parts: of the K classes, each (k B) C H W.
@@ -55,7 +55,7 @@ class ClassAttention(nn.Module):
         return attention_sums(key, value).float()
 
     def forward(self, x: Tensor, sums: Tensor) -> Tensor:
-        """Let classes see the sums over all.
+        """Attend from each class to all classes, through their sums.
 
         Args:
             x: some or all of the classes, (k B) C H W.

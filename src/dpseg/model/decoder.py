@@ -1,7 +1,7 @@
 """The cost-volume-guided decoder: from coarse cost volumes to fine logits, class by class.
 
-Costs come in at the image embedding's stride. Each stage spreads them over space, lets the classes
-compete, and is guided by the image features and the visual cost volume of a shallower level.
+Costs come in at the image embedding's stride. Each stage convolves them over space, attends between
+the classes, and is guided by the image features and the visual cost volume of a shallower level.
 Auxiliary heads before the stages tell which classes can be dropped. Classes meet in the class
 attention's sums and in what each position rejects; all else is done for a few of them at a time.
 """
@@ -33,7 +33,7 @@ class DecoderConfig:
         embed_kernel: side of the embedding's convolution, odd.
         stages: deepest first.
         head_kernel: side of the auxiliary heads' convolutions, odd.
-        residual: whether the logits correct the coarse ones, or the decoder speaks alone.
+        residual: whether the logits correct the coarse ones, or stand alone.
     """
 
     cost_channels: int
@@ -144,7 +144,7 @@ class CostVolumeGuidedDecoder(nn.Module):
         return DecoderOutput(logits, auxiliary)
 
     def _logits(self, head: nn.Module, parts: Iterable[Tensor], coarse_logits: Tensor) -> Tensor:
-        """Let a head correct enlarged coarse logits, B K H W, or speak alone."""
+        """Add a head's output to the enlarged coarse logits, B K H W, or return it alone."""
         said = _joined([head(part)[:, 0] for part in parts])  # (K B) H W
         correction = torch.unflatten(said, 0, (-1, len(coarse_logits))).transpose(0, 1)  # B K H W
         if not self.config.residual:

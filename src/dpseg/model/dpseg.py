@@ -35,7 +35,7 @@ class ForwardOptions:
     Attributes:
         strategy: how text and visual prompts are joined.
         token_wise: whether token-wise costs take part.
-        guidance_levels: levels j whose visual cost volumes guide; the others see zeros.
+        guidance_levels: levels j whose visual cost volumes guide; the others are zeros.
         guidance: `"upsampled"` guides by the enlarged F_c instead of F_v^j.
         decoder: False takes the cost volume's own logits (training-free mode).
         top_k: classes that each position keeps alive in early rejection; None rejects none.

@@ -103,7 +103,7 @@ def _mean_cosines(embedding: Tensor, prompts: PromptSet[Tensor], options: Forwar
 
 
 def usual_choice(classes: int) -> int:
-    """Tell how many of K classes are chosen for an image, where nothing else is asked.
+    """Return how many of K classes are chosen for an image, where nothing else is asked.
 
     Source: ERR-Seg chooses 16, 24, 32 and 48 in benchmarks of 20, 59, 150 and 847 classes.
     """

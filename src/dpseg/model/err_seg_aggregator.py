@@ -1,4 +1,4 @@
-"""ERR-Seg's aggregator: class maps learn of their surroundings, then of the other classes.
+"""ERR-Seg's aggregator: attention over the positions of each class, then over the classes.
 
 Every layer is a spatial block, in which the positions of each class's map attend to one another
 under the image's guidance, and a class block, in which the classes at each position attend to one
@@ -40,8 +40,8 @@ class GatedMLP(nn.Module):
 class SpatialBlock(nn.Module):
     """Attention among the positions of each class's map, and a gated MLP.
 
-    Keys and values are reduced to half the resolution. Queries and keys see the image's guidance,
-    values do not.
+    Keys and values are reduced to half the resolution. Queries and keys depend on the image's
+    guidance, values do not.
 
     Args:
         channels: C of the class maps, and of the guidance.
@@ -120,7 +120,7 @@ class ClassBlock(nn.Module):
         self.mlp = GatedMLP(channels=channels, hidden=hidden)
 
     def forward(self, x: Tensor, guidance: Tensor) -> Tensor:
-        """Let the classes see one another.
+        """Attend between the classes at each position.
 
         Args:
             x: S C h w.

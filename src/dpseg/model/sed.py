@@ -76,11 +76,11 @@ class ClassTransformer(nn.Module):
         )
 
     def sums(self, parts: Iterable[Tensor], batch: int) -> Tensor:
-        """Gather what the classes at each position say together, as `ClassAttention.sums`."""
+        """Sum over the classes at each position, as `ClassAttention.sums`."""
         return self.attention.sums((self._pooled(part) for part in parts), batch)
 
     def forward(self, x: Tensor, sums: Tensor) -> Tensor:
-        """Let classes see the sums over all, (k B) C H W to the same shape."""
+        """Attend from each class to all through their sums, (k B) C H W to the same shape."""
         y: Tensor = self.attention(self._pooled(x), sums)
         hidden = self.mlp(self.norm(y.permute(0, 2, 3, 1)))  # (k B) h w C
         y = y + hidden.permute(0, 3, 1, 2)  # (k B) C h w
@@ -135,7 +135,7 @@ class SEDStage(nn.Module):
 
 
 class SED(nn.Module):
-    """The baseline network; called like `DPSeg`, of the prompts it sees the text alone.
+    """The baseline network; called like `DPSeg`, of the prompts it uses the text alone.
 
     Args:
         decoder: sizes of the decoder; `cost_channels` is M.

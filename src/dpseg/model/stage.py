@@ -1,4 +1,4 @@
-"""One stage of the cost-volume-guided decoder: spread, compare classes, enlarge, guide."""
+"""One stage of the cost-volume-guided decoder: convolve, attend between classes, enlarge, fuse."""
 
 from __future__ import annotations
 

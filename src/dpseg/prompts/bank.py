@@ -122,7 +122,7 @@ class PromptBank:
             )
 
     def find(self, entry: ClassEntry) -> int | None:
-        """Tell the row of a class: by its name, else by a synonym; None if it has no row."""
+        """Return the row of a class: by its name, else by a synonym; None if it has no row."""
         rows = (self._rows.get(fold(word)) for word in entry.words)
         return next((row for row in rows if row is not None), None)
 
@@ -155,7 +155,7 @@ class PromptBank:
         )
 
     def _neighbours(self, text_embedding: FloatArray) -> tuple[npt.NDArray[np.intp], FloatArray]:
-        """The rows nearest to each word, nearest first, and their shares, N Q each."""
+        """Find the rows nearest to each word, nearest first, and their shares, N Q each."""
         cosine = l2_normalize(text_embedding) @ self.text_embedding.T  # N rows
         count = min(NEIGHBOURS, len(self.names))
         nearest = np.argpartition(-cosine, count - 1, axis=1)[:, :count]
@@ -217,5 +217,5 @@ def build_bank(
 
 
 def _mixture(weights: FloatArray, rows: FloatArray) -> FloatArray:
-    """Weighted mean of unit vectors, again unit: N Q and N Q C to N C."""
+    """Average unit vectors by weight, to unit vectors: N Q and N Q C to N C."""
     return l2_normalize(np.einsum("nq,nqc->nc", weights, rows))

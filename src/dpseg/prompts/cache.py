@@ -129,7 +129,7 @@ class PromptCache:
             _warn(f"cannot write {path}: {error}")
 
     def path_of(self, key: CacheKey) -> Path | None:
-        """Tell where an entry's file is; its name is a hash, safe on every file system."""
+        """Return where an entry's file is; its name is a hash, safe on every file system."""
         if self.folder is None:
             return None
         encoder = hash_text(key.encoder_key)[:16]
@@ -147,7 +147,7 @@ class PromptCache:
 
 
 def default_folder() -> Path | None:
-    """Tell where prompt embeddings are kept: `$DPSEG_CACHE`, else the platform's cache folder.
+    """Return where prompt embeddings are kept: `$DPSEG_CACHE`, else the platform's cache folder.
 
     Returns:
         The folder, or None for a user without a home.

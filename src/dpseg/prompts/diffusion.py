@@ -203,7 +203,7 @@ def _make(
 
 
 def _source(settings: DiffusionSettings) -> dict[str, object]:
-    """What an image depends on, besides its sentence and seed."""
+    """List what an image depends on, besides its sentence and seed."""
     return {
         "model": settings.model,
         "revision": settings.revision,

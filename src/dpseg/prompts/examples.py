@@ -137,7 +137,7 @@ def load_mask(
 
 
 def _strength(picture: Image.Image) -> npt.NDArray[Any]:
-    """Tell how strongly a mask marks each pixel: by its alpha if that varies, else by its colour.
+    """Return how strongly a mask marks each pixel: by its alpha if that varies, else by its colour.
 
     Returns:
         H W, at least 0.

@@ -1,8 +1,8 @@
 """Finding the object in an example that comes without a mask.
 
-The model looks itself: its cost volume for the class's name against a few distractors, where a
-surer position counts more. If that finds nothing, the thing is taken to be where people put things
-in a photo, in the middle.
+The mask is the model's own cost volume for the class's name against a few distractors, where a
+surer position counts more. If that finds nothing, the object is taken to be in the middle, where
+most photos have it.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def localize_object(
 
 
 def centre_prior(size_hw: tuple[int, int]) -> FloatArray:
-    """Bell-shaped weights around the middle of an image.
+    """Make bell-shaped weights around the middle of an image.
 
     Args:
         size_hw: height and width.

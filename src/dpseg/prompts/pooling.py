@@ -157,7 +157,7 @@ def cluster_positions(positions: FloatArray, weights: FloatArray, tokens: int) -
 
 
 def _position_weights(masks: FloatArray, size_hw: tuple[int, int]) -> FloatArray:
-    """Share of each position that each mask covers, rows summing to 1, N (h w)."""
+    """Compute the share of each position that each mask covers, rows summing to 1, N (h w)."""
     weights = resize_area(masks, size_hw).reshape(len(masks), size_hw[0] * size_hw[1])
     total = weights.sum(axis=1, keepdims=True)
     out: FloatArray = weights / np.maximum(total, np.finfo(np.float32).tiny)

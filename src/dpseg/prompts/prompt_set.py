@@ -85,8 +85,8 @@ def show_pictures(
         classes: N different indices.
         pictures: for each of the N classes one row an example.
         weight: share of the examples, in [0, 1]; the rest is what stood there. Where nothing
-            stood, the class-wise prompt moves from the text embedding, or a bare class would leap
-            ahead of others, and the rest is taken whole.
+            stood, the class-wise prompt moves from the text embedding, or a class without
+            a visual prompt would outscore others, and the rest is taken whole.
 
     Returns:
         New prompts; the same object for no class.
@@ -133,7 +133,7 @@ def show_pictures(
 
 
 def in_mode(prompts: PromptSet[AnyArray], mode: PromptMode) -> PromptSet[AnyArray]:
-    """Let a network see both sides of the prompts, or one.
+    """Keep both sides of the prompts, or one.
 
     Args:
         prompts: both sides.
@@ -142,7 +142,7 @@ def in_mode(prompts: PromptSet[AnyArray], mode: PromptMode) -> PromptSet[AnyArra
             there; every class needs a visual prompt.
 
     Returns:
-        The prompts as the network is to see them.
+        The prompts as the network is to use them.
     """
     if mode == "text":
         return replace(prompts, visual_mask=np.zeros_like(prompts.visual_mask))

@@ -117,7 +117,7 @@ def found_classes(labels: IntArray) -> list[int]:
 
 
 def is_still(before: IntArray, after: IntArray) -> bool:
-    """Tell whether so few positions changed their class that a further round is not worth it."""
+    """Return whether so few positions changed their class that a further round is not worth it."""
     return bool((before != after).mean() < STILL)
 
 

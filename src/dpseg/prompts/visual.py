@@ -26,7 +26,7 @@ class VisualPromptSource(Protocol):
     """Whatever gives classes visual prompts."""
 
     def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
-        """Give visual prompts.
+        """Return visual prompts.
 
         Args:
             vocabulary: the classes.
@@ -142,7 +142,7 @@ class CropSource:
         return cls({names[index]: rows for index, rows in found.items()})
 
     def prompts_for(self, vocabulary: Vocabulary) -> Mapping[int, VisualEmbedding]:
-        """Give the regions of the classes that the data set has."""
+        """Return the regions of the classes that the data set has."""
         positions = {name: vocabulary.find(name) for name in self._prompts}
         return {
             index: self._prompts[name] for name, index in positions.items() if index is not None

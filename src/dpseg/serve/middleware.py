@@ -34,7 +34,7 @@ def error_answer(
 
 
 def request_id(scope: Scope) -> str:
-    """Tell the id that a request was given."""
+    """Return the id that a request was given."""
     return str(scope.get("state", {}).get("request_id", ""))
 
 

@@ -107,7 +107,7 @@ class WorkQueue:
         return answer.result()
 
     def standing(self, ticket: str) -> QueueStatus | None:
-        """Tell where a call stands; None if no such call runs or waits."""
+        """Return where a call stands; None if no such call runs or waits."""
         with self._lock:
             ahead = 0
             for job in self._jobs:

@@ -80,7 +80,7 @@ class SegmentAnswer(BaseModel):
 
 
 class VoteAnswer(BaseModel):
-    """What speaks for one class at one pixel; cosines, null where there is no such prompt."""
+    """How similar a class's prompts are to a pixel: cosines, null where there is no such prompt."""
 
     name: str
     score: float = Field(description="0 to 1")

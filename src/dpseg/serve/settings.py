@@ -93,7 +93,7 @@ _POSITIVE = (
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address is reached from this machine alone.
+    """Return whether an address is reached from this machine alone.
 
     Args:
         host: an address or a name; of names only `localhost` is known.

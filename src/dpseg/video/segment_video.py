@@ -142,7 +142,7 @@ def _shown(image: ImageArray, labels: LabelArray, classes: tuple[str, ...]) -> I
 def _areas(
     classes: tuple[str, ...], pixels: np.ndarray[Any, Any], size_hw: tuple[int, int]
 ) -> dict[str, Any]:
-    """Tell each class's area over the whole video and in each frame; `pixels` is frames K."""
+    """Compute each class's area over the whole video and in each frame; `pixels` is frames K."""
     of_frame = size_hw[0] * size_hw[1]
     shares = pixels / of_frame
     entries = [

@@ -1,8 +1,8 @@
 """Calmer labels from frame to frame.
 
-What flickers in a video is the model's doubt: at places where two names score nearly the same,
-noise decides. Smoothing averages scores over time. Where the averaged scores say something else
-than the frame's own, they decide; everywhere else the frame's labels stay, with all their detail.
+Labels flicker where two names score nearly the same and noise decides. Smoothing averages scores
+over time. Where the averaged scores say something else than the frame's own, they decide;
+everywhere else the frame's labels stay, with all their detail.
 """
 
 from __future__ import annotations

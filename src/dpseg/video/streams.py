@@ -36,7 +36,7 @@ _CLOCK = Fraction(1, 90_000)
 
 
 def is_video(path: Path) -> bool:
-    """Tell by its ending whether a file is a video."""
+    """Return whether a file is a video, by its ending."""
     return path.suffix.lower() in SUFFIXES
 
 
@@ -250,7 +250,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def _is_before(frame: Any, held: Any) -> bool:
-    """Tell whether a frame belongs before one that came shortly before it."""
+    """Return whether a frame belongs before one that came shortly before it."""
     if frame.pts is None or held.pts is None:
         return False
     return bool(0 < (held.pts - frame.pts) * frame.time_base < _LATEST)

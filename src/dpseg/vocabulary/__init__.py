@@ -158,7 +158,7 @@ class Vocabulary(Sequence[ClassEntry]):
         return names, index
 
     def find(self, word: str) -> int | None:
-        """Tell which class a word names.
+        """Return which class a word names.
 
         Args:
             word: a name or a synonym, in any case.

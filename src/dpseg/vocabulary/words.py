@@ -81,7 +81,7 @@ def refuse_list(text: str) -> None:
 
 
 def is_latin(word: str) -> bool:
-    """Tell whether a word can be one of a language in Latin letters."""
+    """Return whether a word can be one of a language in Latin letters."""
     letters = [c for c in unicodedata.normalize("NFKC", word) if c.isalnum()]
     return bool(letters) and all(
         not c.isalpha() or unicodedata.name(c, "").startswith("LATIN") for c in letters

@@ -134,7 +134,7 @@ def _candidates(hub: ModuleType, config: ClipConfig) -> list[tuple[str, str]]:
 
 
 def _bytes_of(config: ClipConfig) -> int:
-    """Tell how large a model's weights are in single precision."""
+    """Return how large a model's weights are in single precision."""
     with torch.device("meta"):
         state: Mapping[str, torch.Tensor] = ClipModel(config.without_weights()).state_dict()
     return 4 * sum(tensor.numel() for tensor in state.values())

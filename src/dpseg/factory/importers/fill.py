@@ -131,7 +131,7 @@ def fill_model(
 
 
 def _is_extra(part: Part, own: Mapping[str, Tensor]) -> bool:
-    """Tell a tensor that no network of its kind has from one that another network lacks."""
+    """Return whether no network of its kind has a tensor, not only this one."""
     if part.target is None:
         return True
     in_towers = part.target.startswith(_TOWERS) and "fine_downsample" not in part.target

@@ -93,13 +93,13 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
 
 
 def _is_zip(path: Path) -> bool:
-    """Tell whether a file can be mapped into memory, as those of today's torch can."""
+    """Return whether a file can be mapped into memory, as those of today's torch can."""
     with path.open("rb") as file:
         return file.read(2) == b"PK"
 
 
 def origin_of(state: Mapping[str, Tensor]) -> Origin:
-    """Tell whose checkpoint this is.
+    """Return whose checkpoint this is.
 
     Raises:
         CheckpointError: it is nobody's that can be imported.
@@ -187,5 +187,5 @@ def _towers_alone(part: Part, own: Mapping[str, Tensor]) -> tuple[KeyFate, Tenso
 
 
 def _afresh(key: str) -> str | None:
-    """Tell that all but the towers begins as in an untrained DPSeg."""
+    """Note that all but the towers starts as in an untrained DPSeg."""
     return "as in an untrained DPSeg" if key.startswith("network.") else None

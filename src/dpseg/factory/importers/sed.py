@@ -66,7 +66,7 @@ def _widened(part: Part, target: str, position: Tensor) -> tuple[KeyFate, Tensor
 
 @torch.no_grad()
 def begin_near_sed(model: ClipModel) -> None:
-    """Let what SED does not have speak softly at first, so that its parts still fit together."""
+    """Start what SED lacks as the identity or small, so that SED's parts still fit together."""
     network = model.network
     assert isinstance(network, DPSeg)
     network.log_scale.zero_()
@@ -83,7 +83,7 @@ def begin_near_sed(model: ClipModel) -> None:
 
 
 def beside_sed(key: str) -> str | None:
-    """Tell how a key of DPSeg begins that SED has no part for; None if SED should have it."""
+    """Return how a key of DPSeg begins that SED has no part for; None if SED should have it."""
     if not key.startswith("network."):
         return None
     return next((note for name, note in _BEGINNINGS.items() if name in key), None)
