@@ -7,6 +7,7 @@ The main job's table: `dpseg evaluate` on every set, one table a figure. Unlabel
 answer is the best of the set's names at every pixel of the `val` split; mIoU over the classes
 present, from one confusion matrix a set. `--split holdout` measures on the photos that the recipe
 keeps aside from training, which is where choices are made. `--processes 2` shares the work.
+`--one-word` names sets on whose photos each name that is there is asked alone, unlabelled on.
 """
 
 from __future__ import annotations
@@ -20,18 +21,22 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from dpseg.data.dataset import MIN_AREA, UNLABELLED, LabelledFolder
 from dpseg.data.plain_names import plain_name
 from dpseg.data.splits import read_split
 from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, chosen
 from dpseg.evaluate.folder import Task, evaluate_folder
 from dpseg.evaluate.results import Evaluation, save_json
+from dpseg.segmenter import Segmenter
 from dpseg.train.recipe import load_recipe
+from dpseg.vocabulary import Vocabulary
 
 SETS = ("voc", "coco_things", "coco_panoptic", "stanford", "msrc")
 ZERO_SHOT_SETS = ("voc", "coco_things", "coco_panoptic")
-RECIPE = load_recipe(Path(__file__).parent.parent / "recipes" / "lite.yaml")
+RECIPE = load_recipe(Path(__file__).parent.parent / "recipes" / "lite_more.yaml")
 HOLDOUT_EVERY = {source.name: source.holdout_every for source in RECIPE.sources}
 EXAMPLES_PER_CLASS = 3
+INSIDE_OUT = 0.01  # of what is not the thing: where less is labelled, nothing is turned inside out
 
 
 def task_for(
@@ -71,6 +76,35 @@ def print_table(evaluations: Sequence[Evaluation], figure: str, title: str) -> N
     Console(width=120).print(table)
 
 
+def one_word(name: str, arguments: argparse.Namespace) -> tuple[float, float]:
+    """Ask for one name at a time, on photos that show it.
+
+    Returns:
+        The mean over names of their mean IoU, and the share of answers that are inside out: of what
+        is not the thing a larger part is labelled than of the thing.
+    """
+    holdout = arguments.split == "holdout"
+    folder = LabelledFolder(arguments.data / name, "train" if holdout else arguments.split)
+    every = HOLDOUT_EVERY[name] if holdout else 1
+    segmenter = Segmenter.from_pretrained(arguments.model)
+    words = [segmenter.prepare(Vocabulary([entry])) for entry in folder.vocabulary]
+    found: dict[int, list[float]] = {}
+    turned: list[bool] = []
+    for index in range(len(folder))[::every][: arguments.limit]:
+        sample = folder[index]
+        for k, pixels in zip(*np.unique(sample.label, return_counts=True), strict=True):
+            if k < 0 or pixels < MIN_AREA * sample.label.size:
+                continue
+            thing = sample.label == k
+            ground = ~thing & (sample.label != UNLABELLED)
+            answer = words[k](sample.image).labels == 0
+            union = thing | (answer & ground)
+            found.setdefault(int(k), []).append((answer & thing).sum() / union.sum())
+            on_ground = answer[ground].mean() if ground.any() else 0.0
+            turned.append(bool(on_ground > max(answer[thing].mean(), INSIDE_OUT)))
+    return float(np.mean([np.mean(ious) for ious in found.values()])), float(np.mean(turned))
+
+
 def main() -> None:
     """Read the command line, measure, print, write JSON."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -83,6 +117,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", help="only these configurations")
     parser.add_argument("--no-examples", action="store_true", help="leave the example pictures out")
     parser.add_argument("--unlabelled", nargs="*", help="sets to measure with unlabelled pixels on")
+    parser.add_argument("--one-word", nargs="*", help="sets to ask for one word at a time")
     parser.add_argument("--processes", type=int, default=1, help="processes that share the work")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
@@ -106,6 +141,11 @@ def main() -> None:
     whole = [measure(name, unlabelled=True) for name in arguments.unlabelled or []]
     if whole:
         print_table(whole, "miou", "mIoU with unlabelled pixels, background as one more class")
+    if arguments.one_word:
+        table = Table("set", "one word", "inside out", title="one word at a time, unlabelled on")
+        for name in arguments.one_word:
+            table.add_row(name, *(f"{100 * figure:.1f}" for figure in one_word(name, arguments)))
+        Console(width=120).print(table)
     if arguments.json:
         save_json([*evaluations, *whole], arguments.json)
 

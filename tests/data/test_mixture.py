@@ -154,3 +154,19 @@ def test_renamed_classes_join_those_of_other_sets(root):
     assert mixture.pasted_names.tolist() == []  # another set shows cats too
     alone = Mixture(root, [PETS, SourceSettings("clothes", pasted=True)])
     assert [alone.names[i] for i in alone.pasted_names] == ["shirt"]
+
+
+def test_taught_photos_can_be_left_out(root):
+    mixture = Mixture(root, [SourceSettings("pets", repeat=2, taught=True), PARKS, CLOTHES])
+    people = mixture.labelled_by_people()
+    assert [sample.key for _, sample in people.samples] == ["q0", "q1", "c0"]
+    assert people.names == mixture.names == NAMES
+    shown = [people.samples[i][1].key for i in people.epoch(np.random.default_rng(0))]
+    assert sorted(shown) == ["c0", "c0", "c0", "q0", "q1"]
+
+
+def test_few_photos_of_each_name_are_shown_once(root):
+    mixture = Mixture(root, [PETS, PARKS, CLOTHES, WEB]).few_of_each(1)
+    keys = [sample.key for _, sample in mixture.samples]
+    assert keys == ["p1", "p2", "q0", "q1", "c0"]  # cat, dog, grass, water, shirt
+    assert sorted(mixture.epoch(np.random.default_rng(0))) == list(range(5))

@@ -6,7 +6,12 @@ from sklearn.cluster import KMeans
 
 from dpseg.engines.protocol import ImageFeatures
 from dpseg.errors import PromptError, ShapeError
-from dpseg.prompts.pooling import cluster_positions, l2_normalize, pool_regions
+from dpseg.prompts.pooling import (
+    cluster_positions,
+    l2_normalize,
+    pool_by_length,
+    pool_regions,
+)
 
 
 @pytest.fixture
@@ -107,3 +112,13 @@ def test_wrong_shape_and_token_count_are_refused(features):
 
 def test_no_masks_give_no_prompts(features):
     assert pool_regions(features, np.zeros((0, 4, 4), np.float32)).class_wise.shape == (0, 8)
+
+
+def test_long_embeddings_count_more_where_positions_are_pooled_by_length(features):
+    embedding = features.image_embedding
+    masks = np.zeros((2, 6, 5), np.float32)
+    masks[0, 1:3, 2:5], masks[1] = 1, 0.5
+    found = pool_by_length(features, masks)
+    for region, mask in zip(found, masks, strict=True):
+        summed = (embedding * mask).sum((1, 2))
+        np.testing.assert_allclose(region, summed / np.linalg.norm(summed), atol=1e-5)

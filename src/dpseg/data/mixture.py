@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from dpseg.arrays import BoolArray, IntArray
-from dpseg.data.dataset import BACKGROUND, UNLABELLED, LabelledFolder, Sample
+from dpseg.data.dataset import BACKGROUND, MIN_AREA, UNLABELLED, LabelledFolder, Sample
 from dpseg.errors import DataError
 
 
@@ -35,6 +35,7 @@ class SourceSettings:
         labelled: False for photos without labels.
         holdout_every: every n-th photo is kept aside for choosing (0 keeps none).
         pasted: whether its things are also cut out and pasted into other photos.
+        taught: whether its labels are other networks', so that some are wrong.
         renamed: its class names to those of the mixture.
     """
 
@@ -45,6 +46,7 @@ class SourceSettings:
     labelled: bool = True
     holdout_every: int = 0
     pasted: bool = False
+    taught: bool = False
     renamed: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -195,10 +197,38 @@ class Mixture:
         Args:
             which: 0 or 1; the two halves share no photo. A photo's half hangs on its name alone.
         """
+        return self._part(
+            [i for i, (_, s) in enumerate(self.samples) if crc32(s.key.encode()) % 2 == which]
+        )
+
+    def labelled_by_people(self) -> Mixture:
+        """Keep the photos whose labels are no network's, with all names and rules."""
+        return self._part(
+            [i for i, (s, _) in enumerate(self.samples) if not self.sources[s].taught]
+        )
+
+    def few_of_each(self, most: int) -> Mixture:
+        """Keep the first photos that show each name large enough to see, each of them once.
+
+        Args:
+            most: photos of a name, at most, but for photos that show rarer names too.
+        """
+        missing = np.full(len(self.names), most)
+        kept = []
+        for index, (_, sample) in enumerate(self.samples):
+            found, pixels = np.unique(sample.label, return_counts=True)
+            found = found[(found >= 0) & (pixels >= MIN_AREA * sample.label.size)]
+            if (missing[found] > 0).any():
+                kept.append(index)
+                missing[found] -= 1
+        part = self._part(kept)
+        part._repeats = np.ones(len(kept))
+        return part
+
+    def _part(self, kept: Sequence[int]) -> Mixture:
         part = copy.copy(self)
-        kept = [i for i, (_, s) in enumerate(self.samples) if crc32(s.key.encode()) % 2 == which]
         part.samples = [self.samples[i] for i in kept]
-        part._repeats = self._repeats[kept]
+        part._repeats = self._repeats[list(kept)]
         return part
 
     def epoch(self, generator: np.random.Generator) -> IntArray:

@@ -100,6 +100,24 @@ def pool_regions(features: ImageFeatures, masks: FloatArray, tokens: int = 4) ->
     )
 
 
+def pool_by_length(features: ImageFeatures, masks: FloatArray) -> FloatArray:
+    """Pool class-wise vectors of N regions in which a position counts by its embedding's length.
+
+    Positions that show nothing clearly have short embeddings.
+
+    Args:
+        features: of one picture.
+        masks: as for `pool_regions`, N H W.
+
+    Returns:
+        Unit vectors, N D.
+    """
+    embedding = features.image_embedding
+    dimension, height, width = embedding.shape
+    weights = _position_weights(np.asarray(masks, np.float32), (height, width))  # N (h w)
+    return l2_normalize(weights @ embedding.reshape(dimension, height * width).T)
+
+
 def check_masks(masks: FloatArray) -> None:
     """Refuse masks that cannot select anything.
 

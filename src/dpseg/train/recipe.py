@@ -93,6 +93,8 @@ class Recipe(BaseModel):
         rare_repeats: photos of rare names are shown up to this many times as often.
         kinds: a name to the wider names that its pixels are as well.
         distractors: whether common words that a labelled thing is not are learnt as not it.
+        mean_with: runs beside this one whose models' weights are averaged with those of the model
+            that it starts from.
         unseen: file below the data root with names whose pixels are ignored (zero-shot protocol).
         model: sizes of the network.
     """
@@ -105,6 +107,7 @@ class Recipe(BaseModel):
     rare_repeats: float = 1.0
     kinds: dict[str, tuple[str, ...]] = {}
     distractors: bool = False
+    mean_with: tuple[str, ...] = ()
     unseen: str | None = None
     model: LiteConfig = LiteConfig()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,13 @@ from dpseg.prompts.bank import PromptBank, build_bank
 from dpseg.prompts.blend import average_pictures
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.localize import localize_object
-from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
-from dpseg.prompts.regions import encode_region
+from dpseg.prompts.pooling import (
+    VisualEmbedding,
+    l2_normalize,
+    pool_by_length,
+    pool_regions,
+)
+from dpseg.prompts.regions import crop_region, fit_picture
 from dpseg.prompts.text import encode_classes
 from dpseg.train.lite.decoder_stage import VISUAL_TOKENS
 from dpseg.train.lite.region_queue import RegionQueue
@@ -34,6 +40,7 @@ from dpseg.train.lite.wordnet import names_of_classes, read_noun_synsets
 from dpseg.vocabulary import ClassEntry, Vocabulary, fold
 
 CALTECH_PICTURES = 4
+PICTURE_SIDE = 288  # pixels: what a thing is, is known best where it is small in view
 HYPERNYM_PICTURES = 24
 PRIOR_TEMPERATURE = 0.1  # of the mixture of like names' regions
 
@@ -234,5 +241,9 @@ def _caltech(engine: Engine, folder: Path, cache: PromptCache) -> dict[str, Visu
 
 def _encode(engine: Engine, path: Path, entry: ClassEntry, cache: PromptCache) -> VisualEmbedding:
     image = np.array(Image.open(path).convert("RGB"))
-    mask = localize_object(engine, image, entry, cache)
-    return encode_region(engine, image, mask).select([0])
+    part, mask = crop_region(image, localize_object(engine, image, entry, cache))
+    features = engine.encode_prompt(
+        fit_picture(part, replace(engine.info, image_size=PICTURE_SIDE))
+    )
+    rows = pool_regions(features, mask[None])
+    return replace(rows, class_wise=pool_by_length(features, mask[None]))

@@ -39,7 +39,8 @@ from dpseg.train.recipe import Recipe, keep_recipe
 from dpseg.vocabulary import ClassEntry
 
 CALIBRATION_BATCHES = 24
-REGION_BATCHES = 800
+REGION_PHOTOS = 8  # of each name, for the bank
+REGION_BATCHES = 500
 _ALIGNED, _TUNED = "aligned.safetensors", "tuned.safetensors"
 
 
@@ -105,7 +106,8 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
 
     lesson = _Lesson(recipe, aligned, mixture, variants, tokens, others)
 
-    model = load_lite(start / MODEL_FILE) if start else copy.deepcopy(aligned)
+    begun = [start, *(folder.parent / name for name in recipe.mean_with)] if start else []
+    model = mean_model([load_lite(one / MODEL_FILE) for one in begun] or [copy.deepcopy(aligned)])
     if not (folder / _TUNED).exists():
         if recipe.tower.loop.steps:
             _tune_tower(lesson, model, mixture, recipe.tower.loop, folder / "tower")
@@ -114,7 +116,8 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     if recipe.decoder.loop.steps:
         _train_decoder(lesson, model, folder)
     save_lite(model, folder / MODEL_FILE)
-    queue = _decoder_training(lesson, model, mixture).collect_regions(REGION_BATCHES)
+    shown = mixture.labelled_by_people().few_of_each(REGION_PHOTOS)
+    queue = _decoder_training(lesson, model, shown).collect_regions(REGION_BATCHES)
     finished = load_lite(folder / MODEL_FILE)
     engine = lite_engine(finished, text_tower=text_tower)
     cache = PromptCache(folder / "prompts")
@@ -123,6 +126,18 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     threshold = calibrate(Segmenter(engine, bank, cache=cache), data_root, recipe.sources)
     finished.config = finished.config.model_copy(update={"score_threshold": threshold})
     save_lite(finished, folder / MODEL_FILE)
+
+
+@torch.no_grad()
+def mean_model(models: Sequence[LiteModel]) -> LiteModel:
+    """Average models' weights into the first of them.
+
+    Source: model soups (Wortsman et al., ICML 2022); docs/experiments.md, 19 and 35.
+    """
+    for key, tensor in models[0].state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.stack([model.state_dict()[key] for model in models]).mean(0))
+    return models[0]
 
 
 def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) -> LiteModel:
