@@ -75,6 +75,23 @@ def test_a_folder_is_labelled_and_goes_on(labelling, tmp_path: Path):
     assert (out / "labels" / "x.png").stat().st_mtime_ns == before
 
 
+def test_background_is_where_a_teacher_finds_nothing(labelling, tmp_path: Path):
+    recipe = labelling[1].model_copy(update={"absent": 0.5})
+    write_colour_maps(tmp_path / "maps.onnx", channels_last=False)
+    segmenter = Segmenter(ColourEngine(), cache=PromptCache(tmp_path / "cache"))
+    some = recipe.teachers[0].model_copy(update={"only": ("red",)})
+    recipe = recipe.model_copy(update={"teachers": (some,)})
+    labeller = Labeller(recipe, segmenter, data=tmp_path, teachers=tmp_path)
+    out = tmp_path / "out"
+    write_labels(labeller, tmp_path / "photos", out)
+    folder = LabelledFolder(out, "train")
+    assert folder.names == ["red"]
+    assert folder.has_background
+    assert (folder[0].label[:, :40] == 0).mean() > 0.95
+    assert (folder[0].label[:, 56:] == -2).mean() > 0.95  # green, but not red
+    assert measure(labeller, recipe, data=tmp_path)["known"].keys() == {"red"}
+
+
 def test_only_the_listed_photos_are_labelled(labelling, tmp_path: Path):
     (tmp_path / "photos" / "train.txt").write_text("y\n")
     assert write_labels(labelling[0], tmp_path / "photos", tmp_path / "out")[0] == 1

@@ -218,6 +218,18 @@ def test_run_can_start_from_another(run, train, tmp_path, monkeypatch):
     assert 0 < drift < 3 * fresh
 
 
+def test_runs_can_be_averaged(run, tmp_path):
+    first, other = load_lite(run / MODEL_FILE), load_lite(run / MODEL_FILE)
+    before = {key: tensor.clone() for key, tensor in first.state_dict().items()}
+    with torch.no_grad():
+        for tensor in other.parameters():
+            tensor += 1
+    mean = lite.mean_model([first, other])
+    for key, tensor in mean.state_dict().items():
+        moved = 0.5 if key in dict(other.named_parameters()) else 0.0
+        torch.testing.assert_close(tensor, before[key] + moved)
+
+
 def test_decoder_can_learn_from_photos_that_its_tower_has_not_seen(
     run, train, tmp_path, monkeypatch
 ):

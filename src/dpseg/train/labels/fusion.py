@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dpseg.arrays import FloatArray, LabelArray
+from dpseg.arrays import BoolArray, FloatArray, LabelArray
 from dpseg.imaging.resize import resize_bilinear
 from dpseg.inference.hypernyms import stem
 from dpseg.train.labels.recipe import TeacherSettings
@@ -94,6 +94,22 @@ def fuse(
         sure &= (row < 0) | ((score >= lesson.settings.least) & (mine >= least))
     labels: LabelArray = np.where(sure, winner, -1).astype(np.int32)
     return labels
+
+
+def nowhere(lessons: Sequence[Lesson], size_hw: tuple[int, int], least: float) -> BoolArray:
+    """Tell where no teacher finds any of its names.
+
+    Args:
+        lessons: of all teachers.
+        size_hw: of the answer.
+        least: a name that scores less is not there.
+
+    Returns:
+        H W.
+    """
+    highest = [resize_bilinear(one.scores.max(axis=0)[None], size_hw)[0] for one in lessons]
+    empty: BoolArray = np.max(highest, axis=0) < least
+    return empty
 
 
 def _log_odds(scores: FloatArray | np.float32) -> FloatArray:

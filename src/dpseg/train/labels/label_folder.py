@@ -25,7 +25,7 @@ from dpseg.errors import DataError
 from dpseg.files import atomic_write, write_text
 from dpseg.imaging.label_image import to_picture, unlabelled_index
 from dpseg.segmenter import Segmenter
-from dpseg.train.labels.fusion import Lesson, fuse, names_in_common
+from dpseg.train.labels.fusion import Lesson, fuse, names_in_common, nowhere
 from dpseg.train.labels.recipe import LabelRecipe
 from dpseg.train.labels.teachers import open_teacher
 from dpseg.vocabulary import Vocabulary
@@ -79,27 +79,47 @@ class Labeller:
         self._recipe = recipe
         folders = [LabelledFolder(data / name, "train") for name in recipe.names_of]
         entries = {entry.name: entry for folder in folders for entry in folder.vocabulary}
-        self.vocabulary = Vocabulary(entries.values())
+        vocabulary = Vocabulary(entries.values())
         self._teachers = []
         for settings in recipe.teachers:
             teacher = open_teacher(settings, teachers)
-            common = names_in_common(self.vocabulary, teacher.words, settings.only)
+            common = names_in_common(vocabulary, teacher.words, settings.only)
             self._teachers.append((settings, teacher, *common))
-        self._ask = segmenter.prepare(self.vocabulary, unlabelled=False, detector=False)
+        kept: Sequence[int] = range(len(vocabulary))
+        if recipe.absent is not None:
+            kept = sorted({k for _, _, classes, _ in self._teachers for k in classes})
+        self.names = [vocabulary.names[k] for k in kept]
+        self._position = np.full(len(vocabulary) + 1, -1, np.int32)  # the last is for -1
+        self._position[list(kept)] = np.arange(len(kept))
+        self._ask = segmenter.prepare(vocabulary, unlabelled=False, detector=False)
+
+    @property
+    def tells_background(self) -> bool:
+        """Whether it tells where none of its names is."""
+        return self._recipe.absent is not None
 
     def __call__(self, image: ImageArray) -> LabelArray:
-        """Label what is sure in a photo, H W 3: positions of names, -1 elsewhere, H W."""
+        """Label what is sure in a photo, H W 3.
+
+        Returns:
+            Positions of names, one more for background if the recipe tells it, -1 elsewhere, H W.
+        """
         lessons = [
             Lesson(settings, classes, teacher(image)[rows])
             for settings, teacher, classes, rows in self._teachers
         ]
-        return fuse(
+        size_hw = image.shape[:2]
+        labels = fuse(
             self._ask(image).scores,
             lessons,
-            image.shape[:2],
+            size_hw,
             share=self._recipe.share,
             least=self._recipe.own,
         )
+        labels = self._position[labels]
+        if self._recipe.absent is not None:
+            labels[(labels < 0) & nowhere(lessons, size_hw, self._recipe.absent)] = len(self.names)
+        return labels
 
 
 def measure(
@@ -122,7 +142,7 @@ def measure(
     Raises:
         DataError: a folder cannot be read.
     """
-    names = labeller.vocabulary.names
+    names = labeller.names
     for one in recipe.measure:
         folder = LabelledFolder(data / one.name, "train")
         known = np.array([name in folder.names for name in names])
@@ -133,6 +153,7 @@ def measure(
         for index in _tracked(indices, f"precision on {one.name}", progress):
             sample = folder[index]
             truth, label = position[sample.label], labeller(sample.image)
+            label[label == len(names)] = -1  # background is no name
             told = (label >= 0) & ((truth >= 0) | ((truth == BACKGROUND) & known[label]))
             right += _count(label[told & (label == truth)], len(names))
             given += _count(label[told], len(names))
@@ -167,7 +188,7 @@ def write_labels(
     keys = _keys(photos)
     for part in ("images", "labels"):
         (out / part).mkdir(parents=True, exist_ok=True)
-    names = labeller.vocabulary.names
+    names = [*labeller.names, *(["background"] if labeller.tells_background else [])]
     classes = "".join(f"{index}\t{name}\n" for index, name in enumerate(names))
     if (out / "classes.txt").exists() and (out / "classes.txt").read_text() != classes:
         raise DataError(f"{out} holds labels of other names; label into another folder")

@@ -86,6 +86,8 @@ class LabelRecipe(BaseModel):
         teachers: what speaks beside it.
         share: of its best name, over all names, that a labelled pixel needs.
         own: score of the model itself that a name needs which a teacher knows.
+        absent: where every name that a teacher knows scores less, the label is `background`, and
+            only these names are labelled; None labels no background.
         measure: where precision is measured before anything is written.
     """
 
@@ -97,6 +99,7 @@ class LabelRecipe(BaseModel):
     teachers: tuple[Teacher, ...] = ()
     share: Share = 0.9
     own: Share = 0.3
+    absent: Share | None = None
     measure: tuple[MeasureSettings, ...] = ()
 
 
