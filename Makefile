@@ -1,6 +1,7 @@
 # Two commands: `make demo` shows what it does, `make test` checks that it works. The first needs
 # no torch, the second does. Each makes its own virtual environment in .venv on first use.
-# `make train DATA=folder` makes the shipped weights again, in runs/; killed, it goes on. After that,
+# `make train DATA=folder` makes the weights again that `recipes/lite_more.yaml`, which needs a teacher,
+# begins with, in runs/; killed, it goes on. After that,
 # `make weights` makes the ONNX graphs that belong to the weights in the package.
 
 PYTHON ?= python3

@@ -132,7 +132,7 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
 def mean_model(models: Sequence[LiteModel]) -> LiteModel:
     """Average models' weights into the first of them.
 
-    Source: model soups (Wortsman et al., ICML 2022); docs/experiments.md, 19 and 35.
+    Source: model soups (Wortsman et al., ICML 2022); docs/log/experiments.md, 19 and 34.
     """
     for key, tensor in models[0].state_dict().items():
         if tensor.is_floating_point():
