@@ -89,7 +89,7 @@ def test_background_is_where_a_teacher_finds_nothing(labelling, tmp_path: Path):
     assert folder.has_background
     assert (folder[0].label[:, :40] == 0).mean() > 0.95
     assert (folder[0].label[:, 56:] == -2).mean() > 0.95  # green, but not red
-    assert measure(labeller, recipe, data=tmp_path)["known"].keys() == {"red"}
+    assert dict(measure(labeller, recipe, data=tmp_path))["known"].keys() == {"red"}
 
 
 def test_only_the_listed_photos_are_labelled(labelling, tmp_path: Path):
