@@ -1,5 +1,6 @@
 # Two commands: `make demo` shows what it does, `make test` checks that it works. The first needs
-# no torch, the second does. Each makes its own virtual environment in .venv on first use.
+# no torch, the second does. Each makes its own virtual environment in .venv on first use. After that,
+# `.venv/bin/pytest -m "not slow"` leaves out what trains, exports, serves or opens a browser.
 # `make train DATA=folder` makes the weights again that `recipes/lite_more.yaml`, which needs a teacher,
 # begins with, in runs/; killed, it goes on. After that,
 # `make weights` makes the ONNX graphs that belong to the weights in the package.

@@ -61,6 +61,8 @@ from geo.maps import colour_map, write_map
 from serving import listening
 from tiny_graphs import write_detector
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^```(\w*)([^\n]*)\n(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]

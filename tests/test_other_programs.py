@@ -29,6 +29,7 @@ def test_a_segmenter_of_any_engine_is_pickled(photo: np.ndarray, tmp_path: Path)
     assert again(photo, ["red", "blue"]) == segmenter(photo, ["red", "blue"])
 
 
+@pytest.mark.slow
 def test_the_shipped_model_is_pickled_as_its_name(
     photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def test_importing_says_no_for_all(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.slow
 def test_a_run_leaves_nothing_in_a_fresh_home(workers: str, tmp_path: Path) -> None:
     photos, home = tmp_path / "photos", tmp_path / "home"
     photos.mkdir()

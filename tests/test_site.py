@@ -29,6 +29,8 @@ import dpseg
 from browsing import Outside, browsing, needs_chromium, shoot
 from dpseg.cli import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 PATIENCE = 60_000  # milliseconds
 LOADED = {"script": "src", "img": "src", "iframe": "src", "source": "src", "link": "href"}

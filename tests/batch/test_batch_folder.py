@@ -18,6 +18,7 @@ from dpseg.batch.work import Task
 from dpseg.inference.options import SegmentOptions
 
 
+@pytest.mark.slow
 def test_many_processes_write_what_one_writes(tasks: list[Task], tmp_path: Path) -> None:
     one = list(run_local(JOB, tasks, load=colours))
     assert [outcome.path for outcome in one] == [task.path for task in tasks]
@@ -79,6 +80,7 @@ def test_what_changed_is_done_anew(change: str, tasks: list[Task], tmp_path: Pat
     assert [one.skipped for one in run_local(job, tasks[:1], load=colours)] == [True]
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_its_process_is_the_only_one_lost(
     tasks: list[Task], tmp_path: Path
 ) -> None:

@@ -12,6 +12,8 @@ from dpseg.batch.folder import run_local
 from dpseg.batch.ray import run_ray
 from dpseg.batch.work import Task
 
+pytestmark = pytest.mark.slow
+
 TESTS = str(Path(__file__).parents[1])
 
 

@@ -17,6 +17,8 @@ from dpseg.prompts.prompt_set import build_prompts, in_mode
 from dpseg.prompts.visual import CropSource, ExemplarSource
 from dpseg.vocabulary import Vocabulary
 
+pytestmark = pytest.mark.slow
+
 VOCABULARY = Vocabulary.of("cat, wall|stone wall, cup")
 
 

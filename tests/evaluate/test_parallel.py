@@ -6,6 +6,8 @@ import pytest
 from dpseg.errors import DataError
 from dpseg.evaluate.parallel import Job, count
 
+pytestmark = pytest.mark.slow
+
 CLASSES = 5
 PICTURES = 11
 

@@ -19,6 +19,8 @@ from dpseg.errors import CheckpointError, MissingExtraError, ShapeError
 from dpseg.export.model import export_model
 from dpseg.factory.load import load_engine
 
+pytestmark = pytest.mark.slow
+
 SENTENCES = ["zebra", "a photo of a double-decker bus, at night", "Straße", ""]
 
 

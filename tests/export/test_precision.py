@@ -12,6 +12,8 @@ from dpseg.errors import ImageError
 from dpseg.export.model import export_model
 from dpseg.export.precision import quantise_pictures, quantise_sentences, store_weights
 
+pytestmark = pytest.mark.slow
+
 WORDS = ["zebra", "horse", "traffic light", "a photo of a sky", "double-decker bus"]
 
 

@@ -13,6 +13,8 @@ from dpseg.errors import CheckpointError
 from dpseg.export.shared import share_weights
 from dpseg.factory.lite import load_lite, save_lite
 
+pytestmark = pytest.mark.slow
+
 GRAPHS = (IMAGE_FILE, SCORE_FILE, TEXT_FILE)
 
 

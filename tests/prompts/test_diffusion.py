@@ -22,6 +22,8 @@ from dpseg.prompts.diffusion import (
 from dpseg.vocabulary import Vocabulary
 from factory.hub_server import running_hub
 
+pytestmark = pytest.mark.slow
+
 NAMES = Vocabulary.of("red car|auto, ../odd name, sky")
 TEMPLATES = ("a photo of {}", "the {}")
 

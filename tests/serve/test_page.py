@@ -21,7 +21,7 @@ from colour_engine import paint
 from serving import PHOTO, HeldRuntime
 
 PATIENCE = 60_000  # milliseconds; machines under test are slow
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

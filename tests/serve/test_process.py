@@ -18,6 +18,8 @@ from dpseg import Segmenter
 from dpseg.cli import main
 from serving import ask, wait_for
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 #: The command itself, with a model that knows colours and takes two seconds a photo.
 SLOW = """

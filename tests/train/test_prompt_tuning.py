@@ -21,6 +21,8 @@ from dpseg.train.prompt_tuning import COMPARED, TuneSettings, tune_on_folder, tu
 from dpseg.vocabulary import Vocabulary
 from labelled_folder import halves, write_folder
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {0: "background", 1: "zorblax", 2: "quux", 3: "sky"}
 VOCABULARY = Vocabulary.of("zorblax, quux, sky")
 SETTINGS = TuneSettings(steps=25, rate=0.02, hold=0.1)

@@ -30,6 +30,8 @@ from dpseg.train.clip.run import train_clip
 from dpseg.train.recipe import load_recipe
 from labelled_folder import COLOURS, write_folder
 
+pytestmark = pytest.mark.slow
+
 RECIPES = Path(__file__).parents[3] / "recipes"
 NAMES = {3: "bus", 5: "lawn", 6: "pond", 9: "sand"}
 SIDE = 64

@@ -15,6 +15,8 @@ from dpseg.train.loop import LoopSettings, run_stage
 from killed_run import check_killed_run
 from labelled_folder import halves, write_folder
 
+pytestmark = pytest.mark.slow
+
 LOOP = LoopSettings(steps=4, warmup=1, checkpoint_every=2, log_every=1)
 NAMES = 5
 

@@ -32,6 +32,8 @@ from dpseg.train.recipe import DecoderRecipe, Recipe, TowerRecipe
 from labelled_folder import halves, write_folder
 from tiny_wordnet import CAT, DOG, write_wordnet
 
+pytestmark = pytest.mark.slow
+
 FILES = ("aligned.safetensors", "tuned.safetensors", MODEL_FILE, BANK_FILE)
 ANCHORS = ["dog", "cat", "grass", "animal"]
 LOOP = LoopSettings(steps=3, warmup=1, checkpoint_every=2, log_every=1)
