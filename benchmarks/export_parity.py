@@ -7,7 +7,8 @@ Each row is an export of the same weights, image tower / text tower. Labels are 
 in single precision, over the example photos and the ADE20K names, without unlabelled pixels. Int8
 image towers are calibrated on `--pictures`. MB counts all files of the folder, so also the bank and
 the trained weights. An export that is in `--work` is not made again. Every row has a prompt cache
-of its own, or the first row's text would answer for all.
+of its own, or the first row's text would answer for all. With `--data` this is the quality test of
+the exports: it ends with 1 if one of them loses more than `--most` points of mIoU on a set.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import argparse
 import contextlib
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -102,6 +104,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with labelled sets, for mIoU")
     parser.add_argument("--sets", nargs="+", default=["voc", "coco_things", "stanford", "msrc"])
     parser.add_argument("--limit", type=int, help="only the first photos of each set")
+    parser.add_argument("--most", type=float, default=1.0, help="mIoU that an export may lose")
     parser.add_argument("--repeats", type=int, default=11)
     arguments = parser.parse_args()
     torch.set_num_threads(THREADS)
@@ -113,6 +116,8 @@ def main() -> None:
     columns = ["MB", "image ms", "score ms", "text ms", "equal labels %", "largest difference"]
     table = Table("export", *columns, *(root.name for root in sets), title="dual prompts, mIoU")
 
+    rows: dict[str, list[float]] = {}
+
     def add(name: str, size: float, engine: Engine, model: str, engine_name: EngineName) -> None:
         pairs = zip(labels_of(engine, bank, photos), expected, strict=True)
         equal = 100 * float(np.mean(np.concatenate([(a == b).ravel() for a, b in pairs])))
@@ -121,8 +126,10 @@ def main() -> None:
             f"{size:.1f}",
             *(f"{t:.0f}" for t in times_of(engine, prompts, arguments.repeats)),
         ]
-        mious = [f"{miou_of(model, engine_name, root, arguments.limit):.1f}" for root in sets]
-        table.add_row(name, *cells, f"{equal:.2f}", f"{largest:.1e}", *mious)
+        mious = [miou_of(model, engine_name, root, arguments.limit) for root in sets]
+        rows[name] = mious
+        shown = [f"{miou:.1f}" for miou in mious]
+        table.add_row(name, *cells, f"{equal:.2f}", f"{largest:.1e}", *shown)
 
     native = dpseg.engines.torch_engine._fast_matrix_types
     dpseg.engines.torch_engine._fast_matrix_types = contextlib.nullcontext  # type: ignore[assignment]
@@ -142,6 +149,13 @@ def main() -> None:
         size = sum(path.stat().st_size for path in model_files(folder)) / 1e6
         add(name, size, load_engine(folder, engine="onnx")[0], str(folder), "onnx")
     Console(width=150).print(table)
+    exact = rows["torch, fp32"]
+    for name in arguments.exports:
+        lost = [before - after for before, after in zip(exact, rows[name], strict=True)]
+        if max(lost, default=0) > arguments.most:
+            sys.exit(
+                f"{name} loses {max(lost):.1f} points of mIoU; at most {arguments.most} may be."
+            )
 
 
 if __name__ == "__main__":
