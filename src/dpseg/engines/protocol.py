@@ -63,6 +63,8 @@ class ModelInfo:
             few names are given; see `UnlabelledRules.needed_score`.
         synonyms: whether a class's synonyms are averaged with its name.
         token_wise: whether token-wise prompts take part; else no text is encoded for them.
+        photo_bias: whether class prior and presence gate apply, whose numbers were chosen for the
+            logits of `dpseg-lite`.
         near: a distractor whose text lies at least this near to a given name, as cosine, is left
             out; None finds it from how near the distractors lie to each other.
     """
@@ -76,6 +78,7 @@ class ModelInfo:
     score_threshold: float
     synonyms: bool = True
     token_wise: bool = True
+    photo_bias: bool = True
     near: float | None = 0.75
 
 

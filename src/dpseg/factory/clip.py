@@ -89,7 +89,7 @@ def clip_engine(
     encoder, options = model.encoder, options or model.forward_options()
     info = model_info(model.config, encoder_key=model.encoder_key(), stride=encoder.stride)
     token_wise = isinstance(model.network, DPSeg) and options.decoder
-    info = replace(info, near=None, token_wise=token_wise or not brief)
+    info = replace(info, near=None, photo_bias=False, token_wise=token_wise or not brief)
     if brief and isinstance(model.network, DPSeg) and not options.decoder:
         info = replace(info, templates=(PLAIN_TEMPLATE,))
     return TorchEngine(

@@ -323,7 +323,9 @@ class Predictor:
             if hints is not None:
                 for scores, view in zip(logits, encoded.views, strict=True):
                     hints.add(scores, view, encoded.size_hw, query.options.unlabelled)
-            bias = _bias(logits, given, query.options)
+            bias = np.zeros((len(logits[0]), 1, 1), np.float32)
+            if self.engine.info.photo_bias:
+                bias += _bias(logits, given, query.options)
             by_view = [sigmoid(view + bias) for view in logits]
         else:
             found, bias = found_classes(before.positions), before.bias
