@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from sed_reference import ARCHITECTURE
 
 CLIP, DECODER = "sem_seg_head.clip_model.", "sem_seg_head.decoder."
+REJECTED = -100.0
 HEADS, LAYERS, WIDTHS, PROJECTIONS, D = 4, 2, (16, 16, 8, 8), (4, 4, 4), 16
 CHANNELS = {5: 64, 4: 48, 3: 32, 2: 24}  # of timm's test_convnext
 

@@ -134,7 +134,7 @@ def test_nothing_stays_behind_on_the_processor(
         else:
             engine = clip_engine(model, options=options)
             ids = torch.zeros(2, 5, dtype=torch.long, device="cuda")
-            assert model.encoder._text_outputs(ids).device.type == "cuda"
+            assert model.encoder.token_outputs(ids).device.type == "cuda"
         assert engine.device.type == "cuda"
         photo = np.zeros((64, 96, 3), np.uint8)
         features = engine.encode_image(photo)

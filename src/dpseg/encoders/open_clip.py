@@ -86,6 +86,11 @@ class OpenClipEncoder(nn.Module):
         return STRIDE
 
     @property
+    def has_coarse(self) -> bool:
+        """Tell whether the embedding at stride 32 comes beside the one at 16."""
+        return self.embedding_stride != STRIDE and 5 in self.levels
+
+    @property
     def level_channels(self) -> dict[int, int]:
         """Channels C_j of levels 5, 4, 3, 2."""
         channels = [info["num_chs"] for info in self.clip.visual.trunk.feature_info]
@@ -115,7 +120,7 @@ class OpenClipEncoder(nn.Module):
             ends = ids.argmax(-1)  # the end token has the largest id
             length = int(ends.max()) + 1
             ids, ends = (one.to(self.pixel_mean.device) for one in (ids[:, :length], ends))
-            outputs = self._text_outputs(ids)  # N L D
+            outputs = self.token_outputs(ids)  # N L D
             positions = torch.arange(ids.shape[1], device=ids.device)
             whole.append(outputs[torch.arange(len(ids), device=ids.device), ends])
             tokens.append(F.normalize(outputs[:, 1:], dim=-1))
@@ -127,8 +132,8 @@ class OpenClipEncoder(nn.Module):
             token_mask=torch.cat([F.pad(m, (0, longest - m.shape[1])) for m in masks]),
         )
 
-    def _text_outputs(self, ids: Tensor) -> Tensor:
-        """Project every token's output into the joint space, N L D.
+    def token_outputs(self, ids: Tensor) -> Tensor:
+        """Project every token's output into the joint space, N L to N L D.
 
         Attention is causal, so that cutting the padding off changes nothing before it.
         """
@@ -166,7 +171,7 @@ class OpenClipEncoder(nn.Module):
         levels = {level: stages[level] for level in self.levels}
         if self.embedding_stride == STRIDE:
             return FeaturePyramid(_project(visual, stages[5]), levels)
-        coarse = _project(visual, stages[5]) if 5 in levels else None
+        coarse = _project(visual, stages[5]) if self.has_coarse else None
         x = visual.fine_downsample(stages[4])  # B C_5 h+1 w+1
         x = F.interpolate(x, stages[4].shape[-2:], mode="bilinear", align_corners=False)
         return FeaturePyramid(_project(visual, trunk.stages[-1].blocks(x)), levels, coarse)

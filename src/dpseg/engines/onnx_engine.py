@@ -17,16 +17,20 @@ import numpy as np
 import onnxruntime
 
 from dpseg.arrays import AnyArray, FloatArray, ImageArray, PromptSet, to_tensors
-from dpseg.encoders.tokens import SentenceTokenizer
+from dpseg.encoders.tokens import CLIP_TOKENS, MAX_TOKENS, SentenceTokenizer
 from dpseg.engines.devices import onnx_providers
 from dpseg.engines.onnx_files import (
     IMAGE_FILE,
     MODEL_FILE,
+    PROMPT_FILE,
     SCORE_FILE,
     TEXT_FILE,
     TOKENIZER_FILE,
     WEIGHTS_KEY,
+    clip_name,
     graph_name,
+    holds_clip,
+    holds_lite,
     info_from,
 )
 from dpseg.engines.onnx_session import metadata_of, open_session
@@ -51,9 +55,10 @@ class OnnxEngine:
     def __init__(self, folder: Path, *, threads: int | None = None, device: str = "auto") -> None:
         self._folder = folder
         self._device = device
+        self._is_clip = holds_clip(folder) and not holds_lite(folder)
         self._providers = onnx_providers(device)
         self._threads = threads
-        self._exported = info_from(metadata_of(self._image), folder / IMAGE_FILE)
+        self._exported = info_from(metadata_of(self._image), folder / self._name(IMAGE_FILE))
         self._info = self._exported
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -92,24 +97,35 @@ class OnnxEngine:
         stride = self.info.stride
         if image.shape[0] % stride or image.shape[1] % stride:
             raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {stride}")
-        embedding, *levels = self._image.run(None, {"image": np.ascontiguousarray(image)})
-        return ImageFeatures(embedding, dict(zip(self.info.levels, levels, strict=True)))
+        return self._seen(self._image, image)
 
     def encode_prompt(self, image: ImageArray) -> ImageFeatures:
-        """Embed a prompt picture: the lite model's prompt encoder is its image tower."""
-        return self.encode_image(image)
+        """Embed a prompt picture, by the image tower unless the prompt encoder is another."""
+        if not (self._folder / self._name(PROMPT_FILE)).is_file():
+            return self.encode_image(image)
+        return self._seen(self._prompt, image)
+
+    def _seen(self, session: onnxruntime.InferenceSession, image: ImageArray) -> ImageFeatures:
+        embedding, *rest = session.run(None, {"image": np.ascontiguousarray(image)})
+        levels = dict(zip(self.info.levels, rest, strict=False))
+        return ImageFeatures(embedding, levels, *rest[len(levels) :])
 
     def score(self, features: ImageFeatures, prompts: PromptSet[AnyArray]) -> FloatArray:
         """Score K classes at each position: logits, K h' w' at stride 4."""
         given = {graph_name(n): a for n, a in (to_tensors(features) | prompts.to_tensors()).items()}
+        wanted = [one.name for one in self._score.get_inputs()]  # a network may not need all
         logits: FloatArray = self._score.run(
-            None, {name: np.ascontiguousarray(array) for name, array in given.items()}
+            None, {name: np.ascontiguousarray(given[name]) for name in wanted}
         )[0]
         return logits
 
     @cached_property
     def _image(self) -> onnxruntime.InferenceSession:
         return self._session(IMAGE_FILE)
+
+    @cached_property
+    def _prompt(self) -> onnxruntime.InferenceSession:
+        return self._companion(PROMPT_FILE)
 
     @cached_property
     def _text(self) -> onnxruntime.InferenceSession:
@@ -121,7 +137,11 @@ class OnnxEngine:
 
     @cached_property
     def _tokenizer(self) -> SentenceTokenizer:
-        return SentenceTokenizer(self._folder / TOKENIZER_FILE)
+        path = self._folder / self._name(TOKENIZER_FILE)
+        return SentenceTokenizer(path, max_tokens=CLIP_TOKENS if self._is_clip else MAX_TOKENS)
+
+    def _name(self, lite_name: str) -> str:
+        return clip_name(lite_name) if self._is_clip else lite_name
 
     @cached_property
     def _weights(self) -> str | None:
@@ -130,18 +150,18 @@ class OnnxEngine:
 
     def _companion(self, name: str) -> onnxruntime.InferenceSession:
         """Load a graph, and refuse one of another model than the image tower's."""
-        session, path = self._session(name), self._folder / name
+        session, path = self._session(name), self._folder / self._name(name)
         found = info_from(metadata_of(session), path)
         if found != self._exported:
             raise CheckpointError(
-                f"{path} belongs to encoder {found.encoder_key}, {IMAGE_FILE} to "
+                f"{path} belongs to encoder {found.encoder_key}, {self._name(IMAGE_FILE)} to "
                 f"{self.info.encoder_key}; export the model again"
             )
         return session
 
     def _session(self, name: str) -> onnxruntime.InferenceSession:
         """Load a graph, and refuse one of other weights than those that lie beside it."""
-        path = self._folder / name
+        path = self._folder / self._name(name)
         session = open_session(path, self._threads, self._providers)
         made_of = metadata_of(session).get(WEIGHTS_KEY)
         if made_of and self._weights and made_of != self._weights:

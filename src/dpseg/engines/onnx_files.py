@@ -16,6 +16,8 @@ TEXT_FILE = "dpseg-lite-text.onnx"
 SCORE_FILE = "dpseg-lite-score.onnx"
 TOKENIZER_FILE = "dpseg-lite-tokenizer.json"
 ONNX_FILES = (IMAGE_FILE, TEXT_FILE, SCORE_FILE, TOKENIZER_FILE)
+PROMPT_FILE = "dpseg-lite-prompt.onnx"  # where the prompt encoder has weights of its own
+_LITE, _CLIP = "dpseg-lite", "model"  # how the names of a model's files begin
 INFO_KEY = "dpseg"
 WEIGHTS_KEY = "dpseg-weights"  # hash of the file of weights that a graph was made of
 
@@ -32,7 +34,22 @@ def names_of(name: str, levels: Iterable[int]) -> list[str]:
 
 def is_exported(folder: Path) -> bool:
     """Tell whether a folder holds an exported model."""
+    return holds_lite(folder) or holds_clip(folder)
+
+
+def holds_lite(folder: Path) -> bool:
+    """Tell whether a folder holds an exported `dpseg-lite`."""
     return all((folder / name).is_file() for name in ONNX_FILES)
+
+
+def holds_clip(folder: Path) -> bool:
+    """Tell whether a folder holds an exported model on CLIP towers."""
+    return all((folder / clip_name(name)).is_file() for name in ONNX_FILES)
+
+
+def clip_name(lite_name: str) -> str:
+    """Name a model's file on CLIP towers after that of `dpseg-lite`."""
+    return lite_name.replace(_LITE, _CLIP)
 
 
 def info_to_text(info: ModelInfo) -> str:

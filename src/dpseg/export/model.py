@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from dpseg.arrays import ImageArray
 from dpseg.engines.protocol import ModelInfo
 from dpseg.errors import CheckpointError, ImageError, require_extra
-from dpseg.factory.load import BANK_FILE, MODEL_FILE, load_engine, model_files
+from dpseg.factory.load import BANK_FILE, CLIP_BANK_FILE, MODEL_FILE, load_engine, model_files
 from dpseg.files import atomic_write
 from dpseg.imaging.folder import PhotoFolder, no_photo
 from dpseg.imaging.photo import load_photo
@@ -35,7 +35,7 @@ def export_model(
     """Write a model's files and its ONNX graphs into a folder that `load_engine` reads.
 
     Args:
-        name_or_folder: a lite model.
+        name_or_folder: a lite model, or one on ConvNeXt CLIP towers.
         out: the folder; made if it is not there. The model's own folder is allowed.
         image: how the image tower stores its weights and computes.
         text: the same for the text tower.
@@ -46,7 +46,7 @@ def export_model(
 
     Raises:
         MissingExtraError: the `onnx` extra, which brings torch, is not installed.
-        CheckpointError: there is no such model, or it is no lite model.
+        CheckpointError: there is no such model, or it is not exported so.
         ImageError: an int8 image tower was asked for without images, or one cannot be read.
     """
     photos = _photos_in(pictures) if image == "int8" else []
@@ -57,10 +57,17 @@ def export_model(
     from dpseg.export.onnx import Precisions, export_lite
     from dpseg.factory.lite import LiteModel
 
-    engine, _ = load_engine(name_or_folder, engine="torch")
-    if not isinstance(engine, TorchEngine) or not isinstance(engine.model, LiteModel):
-        raise CheckpointError(f"{name_or_folder} is no dpseg-lite model; only these are exported")
+    engine, bank = load_engine(name_or_folder, engine="torch", device="cpu")
+    assert isinstance(engine, TorchEngine)
     out.mkdir(parents=True, exist_ok=True)
+    if not isinstance(engine.model, LiteModel):
+        if "int8" in (image, text):
+            raise CheckpointError(f"{engine.info.name} is exported as fp32, fp16 or int8-weights")
+        from dpseg.export.clip import export_clip
+
+        if bank is not None:
+            bank.save(out / CLIP_BANK_FILE)
+        return export_clip(engine, out, image=image, text=text)  # type: ignore[arg-type]
     files = [_copied(path, out) for path in model_files(name_or_folder) if path.name in _CARRIED]
     files += export_lite(
         engine.model,

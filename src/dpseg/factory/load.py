@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from dpseg.engines.devices import EXPORTED_ONLY, onnx_providers
-from dpseg.engines.onnx_files import IMAGE_FILE, is_exported
+from dpseg.engines.onnx_files import IMAGE_FILE, holds_clip, is_exported
 from dpseg.engines.onnx_files import MODEL_FILE as MODEL_FILE
 from dpseg.errors import CheckpointError, DeviceError, require_extra
 from dpseg.factory.calibration import calibration_path, read_threshold
@@ -125,7 +125,7 @@ def model_files(name_or_folder: str | Path) -> list[Path]:
     if _is_clip_name(str(name_or_folder)):
         return []
     folder = _find(name_or_folder)
-    patterns = ("dpseg-lite*", CLIP_FILE, CLIP_BANK_FILE)
+    patterns = ("dpseg-lite*", CLIP_FILE, "model-*.onnx", "model-*.json", CLIP_BANK_FILE)
     return sorted(p for pattern in patterns for p in folder.glob(pattern) if p.is_file())
 
 
@@ -177,7 +177,7 @@ def _read(model_path: Path, device_name: str) -> Engine:
 
 def _pair(folder: Path) -> tuple[Path, Path]:
     """Name a folder's model file and the place of its bank."""
-    if (folder / CLIP_FILE).is_file():
+    if (folder / CLIP_FILE).is_file() or holds_clip(folder):
         return folder / CLIP_FILE, folder / CLIP_BANK_FILE
     return folder / MODEL_FILE, folder / BANK_FILE
 

@@ -9,6 +9,7 @@ comparisons. Without examples it is ERR-Seg.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,9 +23,8 @@ from dpseg.model.err_seg_decoder import ErrSegDecoder, ErrSegSizes
 
 VOTES = (1.0, 0.1, 0.01)  # of a position, for its first, second and third class
 REJECTED = -100.0  # logit of a class that was not chosen
-#: How many classes are chosen from vocabularies of up to so many; the last is for all larger ones.
-_CHOSEN = {20: 16, 59: 24, 171: 32}
-_MOST_CHOSEN = 48
+#: How many classes are chosen from any vocabulary, and how many more from so many classes on.
+_CHOSEN, _MORE_CHOSEN = 16, {21: 8, 60: 8, 172: 16}
 
 
 class ErrSeg(nn.Module):
@@ -86,7 +86,7 @@ class ErrSeg(nn.Module):
                 {j: one[image, None] for j, one in image_features.items()},
                 options.class_chunk,
             )  # S H W
-            rejected = decoded.new_full((len(text), *decoded.shape[1:]), REJECTED)
+            rejected = decoded.new_full((fine.shape[1], *decoded.shape[1:]), REJECTED)
             logits.append(rejected.index_copy(0, classes, decoded))
         return fine, DecoderOutput(torch.stack(logits), [])
 
@@ -107,8 +107,10 @@ def usual_choice(classes: int) -> int:
 
     Source: ERR-Seg chooses 16, 24, 32 and 48 in benchmarks of 20, 59, 150 and 847 classes.
     """
-    usual = next((chosen for most, chosen in _CHOSEN.items() if classes <= most), _MOST_CHOSEN)
-    return min(classes, usual)
+    # Without a branch on K, so that an exported graph chooses from any vocabulary.
+    more = sum(step * torch.sym_min(1, classes // least) for least, step in _MORE_CHOSEN.items())
+    chosen: Any = torch.sym_min(classes, _CHOSEN + more)
+    return chosen  # type: ignore[no-any-return]
 
 
 def count_votes(cosines: Tensor) -> Tensor:
@@ -123,9 +125,9 @@ def count_votes(cosines: Tensor) -> Tensor:
     Source: ERR-Seg, class selection.
     """
     positions = cosines.float().flatten(2).transpose(1, 2)  # B (h w) K
-    ranks = min(len(VOTES), positions.shape[2])
+    ranks = torch.sym_min(len(VOTES), positions.shape[2])
     nearest = positions.topk(ranks, dim=2).indices.flatten(1)  # B (h w ranks)
-    weights = positions.new_tensor(VOTES[:ranks]).repeat(positions.shape[1])
+    weights = positions.new_tensor(VOTES)[:ranks].repeat(positions.shape[1])
     votes = positions.new_zeros(positions.shape[0], positions.shape[2])
     return votes.scatter_add(1, nearest, weights.expand_as(nearest))
 
@@ -143,5 +145,5 @@ def choose_classes(cosines: Tensor, number: int | None = None) -> Tensor:
     Source: ERR-Seg, class selection.
     """
     votes = count_votes(cosines)
-    number = min(number or usual_choice(votes.shape[1]), votes.shape[1])
-    return votes.topk(number, dim=1).indices.sort(dim=1).values
+    most: Any = torch.sym_min(number or usual_choice(votes.shape[1]), votes.shape[1])
+    return votes.topk(most, dim=1).indices.sort(dim=1).values

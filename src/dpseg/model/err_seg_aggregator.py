@@ -170,7 +170,7 @@ class AggregatorLayer(nn.Module):
         Returns:
             S C h w.
         """
-        parts = torch.split(x, class_chunk or len(x))
+        parts = (x,) if class_chunk is None else torch.split(x, class_chunk)
         refined: Tensor = self.classes(torch.cat([self.spatial(p, image) for p in parts]), text)
         return refined
 

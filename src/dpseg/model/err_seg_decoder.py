@@ -223,9 +223,8 @@ class ErrSegDecoder(nn.Module):
             step.fusion.project(levels[level])  # type: ignore[union-attr, operator]
             for level, step in zip(self.levels, self.enlargements, strict=True)
         ]
-        return torch.cat(
-            [self._enlarged(part, images) for part in torch.split(x, class_chunk or len(x))]
-        )
+        parts = (x,) if class_chunk is None else torch.split(x, class_chunk)
+        return torch.cat([self._enlarged(part, images) for part in parts])
 
     def _enlarged(self, x: Tensor, images: list[Tensor]) -> Tensor:
         """Enlarge some classes' maps, S C h w, to logits S H W."""
