@@ -68,6 +68,9 @@ def store_weights(graph: onnx.ModelProto, precision: Literal["fp16", "int8-weigh
             kept.append(weight)
             continue
         values = numpy_helper.to_array(weight)
+        if not np.isfinite(values).all():  # a mask of attention
+            kept.append(weight)
+            continue
         first = users[weight.name][0]
         is_table = first.op_type == "Gather"
         small, nodes = _narrow(weight.name, values, precision, axis=_kept_axis(first, values))
