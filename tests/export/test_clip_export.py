@@ -18,6 +18,8 @@ from dpseg.factory.importers.published import import_checkpoint
 from dpseg.factory.load import load_engine
 from dpseg.prompts.cache import PromptCache
 
+pytestmark = pytest.mark.slow
+
 SENTENCES = ["cat", "a photo of a double-decker bus, at night", "Straße", ""]
 
 
