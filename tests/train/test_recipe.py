@@ -30,8 +30,8 @@ def write(tmp_path):
 def test_shipped_recipes_load(path):
     recipe = load_recipe(path)
     trained = [stage.loop.steps for stage in (recipe.tower, recipe.decoder) if stage.loop.steps]
-    assert trained
-    assert min(trained) > 100
+    assert trained or recipe.mean_with
+    assert min(trained, default=101) > 100
     assert recipe.sources
 
 
