@@ -62,6 +62,19 @@ def test_folders_and_globs_are_segmented_and_told_as_json(
     assert areas == [[0, 1], [1, 0], [0, 0]]
 
 
+def test_what_is_not_wanted_is_left_out(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("segment", photos / "blue.png", "-c", "red", "--no-unlabelled", "--json")
+    assert run(*asked, "--not", "blue,green", "--not", "black") == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["unlabelled_area"] == 1
+    assert record["settings"]["not_classes"] == ["blue", "green", "black"]
+    assert run(*asked) == 0  # another question, so not the answer that is there
+    assert json.loads(capsys.readouterr().out)["unlabelled_area"] == 0
+    for wrong in ("", "red"):
+        assert run(*asked, "--not", wrong) == 1
+        assert "not wanted" in capsys.readouterr().err.strip().removeprefix("dpseg: ")
+
+
 def test_examples_come_as_files_and_as_folders(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

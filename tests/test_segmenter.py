@@ -156,6 +156,58 @@ def test_tiles_find_what_the_global_view_misses(engine: ColourEngine, tmp_path: 
     assert found.labels[109, 209] == 0
 
 
+@pytest.mark.parametrize("unlabelled", [True, False])
+def test_what_is_not_wanted_competes_and_is_never_shown(
+    segmenter: Segmenter, unlabelled: bool
+) -> None:
+    photo = halves("red", "blue")
+    found = segmenter(photo, ["red"], not_classes="blue, green", unlabelled=unlabelled)
+    assert found.classes == ("red",)
+    assert found.scores.shape[0] == 1
+    assert inner(found.labels) == ({0}, {-1})
+    assert found.settings["not_classes"] == ["blue", "green"]
+    negative = found.explain(60, 30).negative
+    assert negative is not None
+    assert negative.name == "blue"
+    assert "not wanted blue" in str(found.explain(60, 30))
+    assert segmenter(photo, ["red"]).explain(60, 30).negative is None
+
+
+def test_what_is_not_wanted_needs_no_margin(segmenter: Segmenter) -> None:
+    scores = np.array([0.7, 0.75, 0.0], np.float32)[:, None, None]  # wanted, not wanted, built in
+    assert segmenter.label(scores, (1, 1), given=1, negatives=1) == -1
+    assert segmenter.label(scores, (1, 1), given=1, negatives=1, unlabelled=False) == -1
+    assert segmenter.label(scores, (1, 1), given=1) == 0  # by too little for a distractor
+    better = np.array([0.75, 0.7, 0.0], np.float32)[:, None, None]
+    assert segmenter.label(better, (1, 1), given=1, negatives=1) == 0
+
+
+def test_pictures_show_what_is_not_wanted(segmenter: Segmenter) -> None:
+    photo, picture = halves("red", "yellow"), np.full((32, 32, 3), COLOURS["yellow"], np.uint8)
+    asked = {"classes": ["red"], "not_classes": ["blorp"], "unlabelled": False}
+    assert inner(segmenter(photo, **asked).labels)[1] == {0}
+    found = segmenter(photo, **asked, examples={"blorp": [picture]})
+    assert found.classes == ("red",)
+    assert inner(found.labels) == ({0}, {-1})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (["Red"], "'Red' is both wanted and not wanted"),
+        (["cup|rose"], "'rose' is both"),
+        ([], "no class names"),
+        (["blue", " "], "empty"),
+        (["blue", "blue"], "two classes|twice"),
+    ],
+)
+def test_negatives_that_make_no_sense_are_refused(
+    segmenter: Segmenter, wrong: list[str], says: str
+) -> None:
+    with pytest.raises(VocabularyError, match=says):
+        segmenter(halves("red", "blue"), ["red|rose"], not_classes=wrong)
+
+
 def test_a_list_of_photos_gives_a_list(segmenter: Segmenter) -> None:
     photos = [halves("red", "blue"), halves("blue", "red")]
     first, second = segmenter(photos, ["red", "blue"])

@@ -62,17 +62,21 @@ class Explanation:
         winner: the best of the given classes.
         runner_up: the second best of them, if there is one.
         distractor: the best of the built-in names that compete, if any did.
+        negative: the best of the names that are not wanted, if any were given.
     """
 
     label: str | None
     winner: Vote
     runner_up: Vote | None
     distractor: Vote | None
+    negative: Vote | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.label or 'unlabelled'}", f"  best       {self.winner}"]
         if self.runner_up:
             lines.append(f"  runner-up  {self.runner_up}")
+        if self.negative:
+            lines.append(f"  not wanted {self.negative}")
         if self.distractor:
             lines.append(f"  not named  {self.distractor}")
         return "\n".join(lines)
@@ -83,8 +87,9 @@ class Evidence:
     """What is kept of a run, so that it can be explained.
 
     Attributes:
-        names: the given classes, then the built-in distractors that took part.
-        given: how many of the names were given.
+        names: the given classes, those that are not wanted, the built-in distractors that took
+            part.
+        given: how many classes were given.
         scores: low-resolution scores of all names in [0, 1], (names) h w.
         views: the views of the photo.
         image_embeddings: of each view, D h w.
@@ -92,6 +97,7 @@ class Evidence:
         boxes: what the detector found; None without one.
         box_names: the detector's name for each of the names, -1 where it knows none; empty without
             a detector.
+        negatives: how many names are not wanted.
     """
 
     names: tuple[str, ...]
@@ -102,6 +108,7 @@ class Evidence:
     prompts: PromptSet[AnyArray]
     boxes: Boxes | None = None
     box_names: tuple[int, ...] = ()
+    negatives: int = 0
 
 
 def explain_pixel(
@@ -117,14 +124,14 @@ def explain_pixel(
         label: what the pixel was labelled in the end.
 
     Returns:
-        The winner, the runner-up and the best distractor with their cosines.
+        The winner, the runner-up, the best distractor and the best negative with their cosines.
     """
     scores = _sample(evidence.scores, (y + 0.5) / photo_hw[0], (x + 0.5) / photo_hw[1])
     position = _embedding_at(evidence, x, y, photo_hw)
     order = np.argsort(-scores[: evidence.given], kind="stable")
     first = int(order[0]) if label is None else evidence.names.index(label)
     others = [int(k) for k in order if k != first]
-    distractors = scores[evidence.given :]
+    built_in = evidence.given + evidence.negatives
 
     across, down = (x + 0.5) / photo_hw[1], (y + 0.5) / photo_hw[0]
 
@@ -132,11 +139,15 @@ def explain_pixel(
         box = _surest_box(evidence, k, across, down)
         return _vote(evidence, k, float(scores[k]), position, box)
 
+    def best(start: int, stop: int) -> Vote | None:
+        return vote(start + int(scores[start:stop].argmax())) if start < stop else None
+
     return Explanation(
         label=label,
         winner=vote(first),
         runner_up=vote(others[0]) if others else None,
-        distractor=vote(evidence.given + int(distractors.argmax())) if len(distractors) else None,
+        distractor=best(built_in, len(scores)),
+        negative=best(evidence.given, built_in),
     )
 
 

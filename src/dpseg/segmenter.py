@@ -18,8 +18,9 @@ from dpseg.engines.detector import Detector
 from dpseg.engines.protocol import Engine, ModelInfo
 from dpseg.errors import CheckpointError
 from dpseg.imaging.photo import PhotoLike, load_photo
-from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels
+from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View
 from dpseg.inference.distractors import DEFAULT_UNLABELLED, UnlabelledRules
+from dpseg.inference.negatives import with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, OptionFields, SegmentOptions
 from dpseg.inference.predictor import EncodedPhoto, Predictor
 from dpseg.inference.query import Query
@@ -185,6 +186,7 @@ class Segmenter:
         photo: list[Any] | tuple[Any, ...],
         classes: Classes = ...,
         *,
+        not_classes: Classes | None = ...,
         examples: Examples | None = ...,
         tuned: Tuned | None = ...,
         options: SegmentOptions = ...,
@@ -197,6 +199,7 @@ class Segmenter:
         photo: PhotoLike | EncodedPhoto,
         classes: Classes = ...,
         *,
+        not_classes: Classes | None = ...,
         examples: Examples | None = ...,
         tuned: Tuned | None = ...,
         options: SegmentOptions = ...,
@@ -208,6 +211,7 @@ class Segmenter:
         photo: PhotoLike | EncodedPhoto | list[Any] | tuple[Any, ...],
         classes: Classes = (),
         *,
+        not_classes: Classes | None = None,
         examples: Examples | None = None,
         tuned: Tuned | None = None,
         options: SegmentOptions = DEFAULT_OPTIONS,
@@ -220,7 +224,9 @@ class Segmenter:
                 a list of these.
             classes: what to look for; `"car|automobile"` gives synonyms, one string is split at
                 commas.
-            examples: photos that show a class, by its name; a name that `classes` lacks is added.
+            not_classes: what competes and is never shown: its pixels stay unlabelled.
+            examples: photos that show a class, by its name; a name that neither `classes` nor
+                `not_classes` has is added to the classes.
             tuned: prompts that `dpseg tune` fitted to labelled photos, or their file; they
                 outrank names and examples of the classes that they hold.
             options: everything else that can be asked.
@@ -232,16 +238,24 @@ class Segmenter:
 
         Raises:
             ImageError: a photo cannot be used.
-            VocabularyError: the names cannot be used.
+            VocabularyError: the names cannot be used, or one is both wanted and not wanted.
             PromptError: an example or an option cannot be used.
         """
-        query = self.prepare(classes, examples=examples, tuned=tuned, options=options, **changes)
+        query = self.prepare(
+            classes,
+            not_classes=not_classes,
+            examples=examples,
+            tuned=tuned,
+            options=options,
+            **changes,
+        )
         return [query(one) for one in photo] if isinstance(photo, (list, tuple)) else query(photo)
 
     def prepare(
         self,
         classes: Classes = (),
         *,
+        not_classes: Classes | None = None,
         examples: Examples | None = None,
         tuned: Tuned | None = None,
         options: SegmentOptions = DEFAULT_OPTIONS,
@@ -257,13 +271,15 @@ class Segmenter:
         options = options.replace(**changes)
         predictor, examples = self._predictor, examples or {}
         source = ExemplarSource(predictor.engine, examples, predictor.cache)
-        vocabulary = _with_examples(classes, examples)
+        negatives = None if not_classes is None else Vocabulary.of(not_classes)
+        vocabulary = _with_examples(classes, examples, negatives)
         if tuned is not None and not isinstance(tuned, TunedPrompts):
             tuned = TunedPrompts.load(os.fspath(tuned))
         return predictor.prepare(
             vocabulary,
             options,
-            pictures=source.prompts_for(vocabulary),
+            negatives=negatives,
+            pictures=source.prompts_for(with_negatives(vocabulary, negatives)),
             tuned=tuned,
         )
 
@@ -282,28 +298,39 @@ class Segmenter:
         return self._predictor.encode(load_photo(photo))
 
     def label(
-        self, scores: FloatArray, photo_hw: tuple[int, int], *, given: int, unlabelled: bool = True
+        self,
+        scores: FloatArray,
+        photo_hw: tuple[int, int],
+        *,
+        given: int,
+        negatives: int = 0,
+        unlabelled: bool = True,
     ) -> LabelArray:
         """Turn scores into labels by this segmenter's rules; for whoever changes scores.
 
         Args:
             scores: in [0, 1] at low resolution, K h w.
             photo_hw: size of the label map.
-            given: only the first `given` of the K classes may win; the others are distractors.
+            given: only the first `given` of the K classes may win.
+            negatives: so many classes behind them are not wanted; the others are distractors.
             unlabelled: leave pixels without a label where no class convinces.
 
         Returns:
             The winning class of each pixel, -1 for unlabelled, H W.
         """
-        decide = self._predictor.decide(given) if unlabelled else None
         whole = View(0, 0, *photo_hw, (scores.shape[1], scores.shape[2]))
-        return merge_labels([scores], [whole], photo_hw, kept=given, decide=decide)
+        return self._predictor.label(
+            [scores], [whole], photo_hw, given=given, negatives=negatives, unlabelled=unlabelled
+        )
 
 
-def _with_examples(classes: Classes, examples: Examples) -> Vocabulary:
+def _with_examples(
+    classes: Classes, examples: Examples, negatives: Vocabulary | None
+) -> Vocabulary:
     """Add the names that only examples tell of."""
-    if examples and isinstance(classes, Sized) and not len(classes):
-        return Vocabulary.of(list(examples))
+    wanted = [name for name in examples if negatives is None or negatives.find(name) is None]
+    if wanted and isinstance(classes, Sized) and not len(classes):
+        return Vocabulary.of(wanted)
     vocabulary = Vocabulary.of(classes)
-    unknown = [ClassEntry(name) for name in examples if vocabulary.find(name) is None]
+    unknown = [ClassEntry(name) for name in wanted if vocabulary.find(name) is None]
     return Vocabulary([*vocabulary, *unknown]) if unknown else vocabulary

@@ -119,6 +119,18 @@ def test_vocabularies_and_options_go_through(client: httpx.Client) -> None:
     assert [entry["name"] for entry in twice["classes"]] == ["red", "blue", "yellow"]
 
 
+def test_what_is_not_wanted_goes_through(client: httpx.Client, segmenter: Segmenter) -> None:
+    answer = ask(client, "red", not_classes=["blue, green", "black"], unlabelled="false").json()
+    expected = segmenter(PHOTO, "red", not_classes="blue, green, black", unlabelled=False)
+    assert [entry["name"] for entry in answer["classes"]] == ["red"]
+    assert answer["unlabelled_area"] == pytest.approx(expected.unlabelled_area, abs=1e-6)
+    assert answer["unlabelled_area"] > 0
+    assert answer["settings"]["not_classes"] == ["blue", "green", "black"]
+    y, x = np.argwhere(expected.labels < 0)[0]
+    told = client.get(f"/v1/results/{answer['id']}/explain?x={x}&y={y}").json()
+    assert told["negative"]["name"] in ("blue", "green", "black")
+
+
 FILE = ("a.png", png(PHOTO))
 
 
@@ -129,6 +141,8 @@ FILE = ("a.png", png(PHOTO))
         ({"classes": "red, red"}, [], "twice"),
         ({"classes": "x" * 10_000}, [], "at most 200"),
         ({"vocabulary": "../../etc/passwd"}, [], "no vocabulary"),
+        ({"not_classes": " "}, [], "not wanted is empty"),
+        ({"not_classes": "Red"}, [], "both wanted and not wanted"),
         ({"refine": "9"}, [], "refine"),
         ({"refine": "-1"}, [], "refine"),
         ({"prompts": "none"}, [], "prompts"),

@@ -31,6 +31,7 @@ class Job:
 
     Attributes:
         classes: what to look for.
+        not_classes: what competes and is never shown.
         examples: photos that show a class, by its name.
         options: everything else that can be asked of a photo.
         tuned: a file of tuned prompts.
@@ -43,6 +44,7 @@ class Job:
     """
 
     classes: Classes
+    not_classes: Classes | None = None
     examples: Mapping[str, Sequence[PictureLike]] = field(default_factory=dict)
     options: SegmentOptions = DEFAULT_OPTIONS
     tuned: Path | None = None
@@ -56,7 +58,11 @@ class Job:
     def prepare(self, segmenter: Segmenter) -> Query:
         """Encode the prompts; see `Segmenter.prepare`."""
         return segmenter.prepare(
-            self.classes, examples=self.examples, tuned=self.tuned, options=self.options
+            self.classes,
+            not_classes=self.not_classes,
+            examples=self.examples,
+            tuned=self.tuned,
+            options=self.options,
         )
 
     def key(self) -> str:
@@ -75,7 +81,10 @@ class Job:
         model = resolve(self.model)
         parts: list[Any] = [
             __version__,
-            [asdict(entry) for entry in Vocabulary.of(self.classes)] if self.classes else [],
+            *[
+                [asdict(entry) for entry in Vocabulary.of(classes)] if classes else []
+                for classes in (self.classes, self.not_classes)
+            ],
             [[name, _digests(name, pictures)] for name, pictures in self.examples.items()],
             asdict(self.options),
             [self.overlay, self.palette, asdict(self.maps), self.smooth],

@@ -35,6 +35,12 @@ def segment(
     vocabulary: Annotated[
         str, typer.Option(help="A built-in class list (voc20, ade150, ...), a .txt or .json file.")
     ] = "",
+    not_classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--not", metavar="NAME", help="A name that competes and is never shown; repeatable."
+        ),
+    ] = None,
     example: Annotated[
         list[str] | None,
         typer.Option(metavar="NAME=FILE", help="An example picture of a class; repeatable."),
@@ -101,10 +107,12 @@ def segment(
     """
     from dpseg.batch.folder import ERRORS_FILE, find_photos, make_tasks, run_local
     from dpseg.batch.job import Job
+    from dpseg.inference.negatives import read_negatives
     from dpseg.inference.options import SegmentOptions
 
     job = Job(
         classes=given_vocabulary(classes, vocabulary),
+        not_classes=read_negatives(not_classes or []),
         examples=_examples(example or [], examples_folder),
         options=SegmentOptions(
             refine=refine,

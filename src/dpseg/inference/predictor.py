@@ -20,7 +20,6 @@ from dpseg.explain import Evidence
 from dpseg.imaging.resize import squash_image
 from dpseg.imaging.tiling import (
     DEFAULT_RULES,
-    Decide,
     TilingRules,
     View,
     cut_views,
@@ -37,6 +36,7 @@ from dpseg.inference.distractors import (
     leave_unlabelled,
 )
 from dpseg.inference.hypernyms import with_hypernyms
+from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
 from dpseg.inference.query import Query
 from dpseg.prompts.bank import PromptBank
@@ -146,6 +146,7 @@ class Predictor:
         vocabulary: Vocabulary,
         options: SegmentOptions = DEFAULT_OPTIONS,
         *,
+        negatives: Vocabulary | None = None,
         pictures: Mapping[int, VisualEmbedding] | None = None,
         tuned: TunedPrompts | None = None,
     ) -> Query:
@@ -154,7 +155,8 @@ class Predictor:
         Args:
             vocabulary: the classes.
             options: everything else that is asked.
-            pictures: of some classes, class index to one row a picture.
+            negatives: classes that compete and are never shown.
+            pictures: of some classes, class index to one row a picture; negatives come behind.
             tuned: outranks names and pictures of the classes that it holds.
 
         Returns:
@@ -163,24 +165,26 @@ class Predictor:
         Raises:
             PromptError: the tuned prompts are of another model, or visual prompts alone are asked
                 for and a class has none.
+            VocabularyError: a name is both a class and a negative.
         """
-        asked = vocabulary
+        named = asked = with_negatives(vocabulary, negatives)
         if self._bank is not None and options.hypernyms:
-            asked = with_hypernyms(vocabulary, self._bank)
+            asked = with_hypernyms(named, self._bank)
         prompts = build_prompts(
             self.engine, asked, bank=self._bank, pictures=pictures, cache=self.cache
         )
         if tuned is not None:
-            prompts = tuned.applied(prompts, vocabulary, self.engine.info.encoder_key)
+            prompts = tuned.applied(prompts, named, self.engine.info.encoder_key)
         if options.prompts == "visual" and not prompts.visual_mask.all():
-            bare = [vocabulary.names[index] for index in np.flatnonzero(~prompts.visual_mask)]
+            bare = [named.names[index] for index in np.flatnonzero(~prompts.visual_mask)]
             raise PromptError(f"visual prompts alone need a picture of each class; none: {bare}")
         return Query(
             predictor=self,
             vocabulary=vocabulary,
+            named=named,
             prompts=prompts,
             options=options,
-            shown=tuple(vocabulary.names[index] for index in pictures or ()),
+            shown=tuple(named.names[index] for index in pictures or ()),
         )
 
     def encode(
@@ -242,6 +246,7 @@ class Predictor:
                 "model": self.engine.info.name,
                 "prompts": options.prompts,
                 "examples": list(query.shown),
+                "not_classes": list(query.negatives),
                 "unlabelled": options.unlabelled,
                 "detector": self.detector.title if self.detector and hints else None,
                 "distractors": distractors,
@@ -252,8 +257,9 @@ class Predictor:
                 "scale": encoded.scale,
             },
             evidence=Evidence(
-                names=(*query.classes, *distractors),
+                names=(*query.named.names, *distractors),
                 given=given,
+                negatives=len(query.negatives),
                 scores=scored.low,
                 views=tuple(encoded.views),
                 image_embeddings=tuple(one.image_embedding for one in encoded.features),
@@ -263,26 +269,46 @@ class Predictor:
             ),
         )
 
-    def decide(self, names: int) -> Decide:
-        """Give the rule that leaves pixels unlabelled.
+    def label(
+        self,
+        by_view: Sequence[FloatArray],
+        views: Sequence[View],
+        photo_hw: tuple[int, int],
+        *,
+        given: int,
+        negatives: int = 0,
+        unlabelled: bool = True,
+    ) -> LabelArray:
+        """Turn the scores of all views into labels.
 
         Args:
-            names: how many are given.
+            by_view: scores in [0, 1] of every view, K h w each.
+            views: the parts of the photo.
+            photo_hw: size of the label map.
+            given: only the first `given` of the K classes may win.
+            negatives: so many classes behind them are not wanted; the others are distractors.
+            unlabelled: leave pixels without a label where no class convinces.
 
         Returns:
-            The last word on the labels of some pixels; see `leave_unlabelled`.
+            The winning class of each pixel, -1 for unlabelled, H W.
         """
-        threshold = self._needed_score(names)
-        return partial(leave_unlabelled, threshold=threshold, margin=self._rules.margin)
+        decide = WITHOUT_NEGATIVES if negatives else None
+        if unlabelled:
+            margin = self._rules.margin
+            decide = partial(leave_unlabelled, threshold=self._needed_score(given), margin=margin)
+            if negatives:
+                by_view = raise_negatives(by_view, slice(given, given + negatives), margin)
+        return merge_labels(by_view, views, photo_hw, kept=given, decide=decide, rules=self._tiling)
 
     def _distractors_in(self, encoded: EncodedPhoto, query: Query) -> list[str]:
         """Choose the names that compete with the given ones in this photo."""
         without_pictures = query.options.prompts == "visual" and self._bank is None
         if not query.options.unlabelled or without_pictures:
             return []
+        wanted = query.prompts.text_embedding[: len(query.vocabulary)]
         return self._distractors.in_photo(
-            query.vocabulary,
-            l2_normalize(query.prompts.text_embedding.mean(axis=1)),
+            query.vocabulary,  # what is not wanted drives no distractor out
+            l2_normalize(wanted.mean(axis=1)),
             encoded.features[0].image_embedding,
         )
 
@@ -293,7 +319,7 @@ class Predictor:
         if self._box_reader is None or not query.options.detector:
             return None
         classes = self._box_reader.known(
-            query.vocabulary, l2_normalize(query.prompts.text_embedding.mean(axis=1))
+            query.named, l2_normalize(query.prompts.text_embedding.mean(axis=1))
         )
         if distractors:
             others = self._box_reader.known(
@@ -357,14 +383,13 @@ class Predictor:
         )
 
     def _label(self, encoded: EncodedPhoto, query: Query, scored: _Scored) -> LabelArray:
-        given = len(query.vocabulary)
-        return merge_labels(
+        return self.label(
             scored.by_view,
             encoded.views,
             encoded.size_hw,
-            kept=given,
-            decide=self.decide(given) if query.options.unlabelled else None,
-            rules=self._tiling,
+            given=len(query.vocabulary),
+            negatives=len(query.negatives),
+            unlabelled=query.options.unlabelled,
         )
 
     def _needed_score(self, names: int) -> float:

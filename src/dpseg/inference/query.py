@@ -24,13 +24,15 @@ class Query:
     Attributes:
         predictor: the model that answers.
         vocabulary: K classes.
-        prompts: of the classes, both sides.
+        named: the classes, then those that compete and are never shown.
+        prompts: of all that is named, both sides.
         options: everything else that is asked.
         shown: names of the classes that have examples.
     """
 
     predictor: Predictor
     vocabulary: Vocabulary
+    named: Vocabulary
     prompts: PromptSet[AnyArray]
     options: SegmentOptions
     shown: tuple[str, ...] = ()
@@ -39,6 +41,11 @@ class Query:
     def classes(self) -> tuple[str, ...]:
         """The names that are looked for."""
         return tuple(self.vocabulary.names)
+
+    @property
+    def negatives(self) -> tuple[str, ...]:
+        """The names that compete and are never shown."""
+        return tuple(self.named.names[len(self.vocabulary) :])
 
     def encode(self, photo: PhotoLike) -> EncodedPhoto:
         """Look at a photo, so that it can be asked about again and again.

@@ -8,6 +8,7 @@ from fastapi import APIRouter, File, Form, Path, Query, Request, Response, Uploa
 from fastapi.responses import JSONResponse
 
 from dpseg import __version__
+from dpseg.inference.negatives import read_negatives
 from dpseg.inference.options import SegmentOptions
 from dpseg.prompts.prompt_set import PromptMode
 from dpseg.prompts.refine import RefineMode
@@ -85,6 +86,10 @@ def make_router(service: Service) -> APIRouter:
                 examples=[["car|automobile, road, sky"]],
             ),
         ] = [],  # noqa: B006 - FastAPI copies it
+        not_classes: Annotated[
+            list[str],
+            Form(description="names that compete and are never shown, by commas, or repeated"),
+        ] = [],  # noqa: B006
         vocabulary: Annotated[
             str, Form(description=f"a built-in list: {', '.join(builtin_names())}")
         ] = "",
@@ -123,6 +128,7 @@ def make_router(service: Service) -> APIRouter:
         asked = SegmentRequest(
             photo=await image.read(),
             classes=read_classes(classes, vocabulary),
+            not_classes=read_negatives(not_classes),
             examples=read_examples(
                 [await file.read() for file in examples],
                 example_classes,
@@ -137,7 +143,7 @@ def make_router(service: Service) -> APIRouter:
                 prompts=prompts,
             ),
         )
-        check_counts(asked.classes, asked.examples, service.settings)
+        check_counts(asked, service.settings)
         request.state.log = {
             "bytes": len(asked.photo),
             "classes": len(asked.classes or ()),

@@ -35,6 +35,7 @@ class SegmentRequest:
 
     photo: bytes
     classes: Vocabulary | None
+    not_classes: Vocabulary | None = None
     examples: Sequence[Shown]
     options: SegmentOptions
 
@@ -61,6 +62,7 @@ class SegmentRequest:
         return segmenter(
             load_photo(self.photo, max_pixels=max_pixels),
             self.classes if self.classes is not None else (),
+            not_classes=self.not_classes,
             examples=examples,
             options=self.options,
         )
@@ -131,20 +133,20 @@ def read_examples(
     ]
 
 
-def check_counts(
-    classes: Vocabulary | None, examples: Sequence[Shown], settings: ServeSettings
-) -> None:
+def check_counts(asked: SegmentRequest, settings: ServeSettings) -> None:
     """Refuse queries that are too large.
 
     Raises:
         VocabularyError: too many names.
         PromptError: too many examples.
     """
-    if classes is not None and len(classes) > settings.max_classes:
+    names = len(asked.classes or ()) + len(asked.not_classes or ())
+    if names > settings.max_classes:
         raise VocabularyError(
-            f"{len(classes)} classes were given; at most {settings.max_classes} are possible."
+            f"{names} classes were given; at most {settings.max_classes} are possible."
         )
-    if len(examples) > settings.max_examples:
+    if len(asked.examples) > settings.max_examples:
         raise PromptError(
-            f"{len(examples)} examples were given; at most {settings.max_examples} are possible."
+            f"{len(asked.examples)} examples were given; "
+            f"at most {settings.max_examples} are possible."
         )

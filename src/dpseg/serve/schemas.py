@@ -111,6 +111,7 @@ class ExplainAnswer(BaseModel):
     winner: VoteAnswer | None
     runner_up: VoteAnswer | None
     distractor: VoteAnswer | None = Field(description="the best name that was not asked for")
+    negative: VoteAnswer | None = Field(description="the best name that is not wanted")
 
     @classmethod
     def of(cls, explanation: Explanation, x: int, y: int) -> ExplainAnswer:
@@ -122,6 +123,7 @@ class ExplainAnswer(BaseModel):
             winner=VoteAnswer.of(explanation.winner),
             runner_up=VoteAnswer.of(explanation.runner_up),
             distractor=VoteAnswer.of(explanation.distractor),
+            negative=VoteAnswer.of(explanation.negative),
         )
 
 

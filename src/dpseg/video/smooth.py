@@ -49,7 +49,7 @@ class Smoother:
         Returns:
             H W.
         """
-        scores, thumbnail = _with_best_distractor(result), _thumbnail(result.photo)
+        scores, thumbnail = _competing(result), _thumbnail(result.photo)
         averaged = scores
         if self._memory is not None and not _is_new_scene(self._memory, scores, thumbnail):
             averaged = self._past * self._memory[0] + (1 - self._past) * scores
@@ -61,20 +61,28 @@ class Smoother:
     def _label(self, scores: FloatArray, result: Segmentation) -> LabelArray:
         height, width = result.labels.shape
         return self._segmenter.label(
-            scores, (height, width), given=len(result.classes), unlabelled=self._unlabelled
+            scores,
+            (height, width),
+            given=len(result.classes),
+            negatives=len(scores) - len(result.classes) - 1,
+            unlabelled=self._unlabelled,
         )
 
 
-def _with_best_distractor(result: Segmentation) -> FloatArray:
-    """Put the best distractor's score behind the classes'; distractors differ from frame to frame.
+def _competing(result: Segmentation) -> FloatArray:
+    """Put the negatives' scores and the best distractor's behind the classes'.
+
+    Distractors differ from frame to frame.
 
     Returns:
-        K + 1 h w.
+        K + negatives + 1 h w.
     """
-    given = len(result.classes)
-    distractors = result.scores[:0] if result.evidence is None else result.evidence.scores[given:]
-    best = distractors.max(axis=0, keepdims=True, initial=0)
-    return np.concatenate([result.scores, best.astype(np.float32)])
+    given, evidence = len(result.classes), result.evidence
+    named, scores = given, result.scores
+    if evidence is not None:
+        named, scores = given + evidence.negatives, evidence.scores
+    best = scores[named:].max(axis=0, keepdims=True, initial=0)
+    return np.concatenate([scores[:named], best.astype(np.float32)])
 
 
 def _thumbnail(photo: ImageArray) -> FloatArray:
