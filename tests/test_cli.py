@@ -75,6 +75,30 @@ def test_what_is_not_wanted_is_left_out(photos: Path, capsys: pytest.CaptureFixt
         assert "not wanted" in capsys.readouterr().err.strip().removeprefix("dpseg: ")
 
 
+def test_things_are_counted(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = np.full((96, 96, 3), COLOURS["black"], np.uint8)
+    picture[16:40, 8:32] = picture[16:40, 64:88] = COLOURS["red"]
+    Image.fromarray(picture).save(photos / "two.png")
+    assert run("segment", photos / "two.png", "-c", "red", "--instances") == 0
+    assert capsys.readouterr().out.strip().endswith("red 12% in 2, unlabelled 88%")
+    record = json.loads(Path("out/two/result.json").read_text())
+    assert [entry["name"] for entry in record["instances"]] == ["red", "red"]
+    assert record["classes"][0]["count"] == 2
+    assert run("segment", photos / "two.png", "-c", "red", "--instances", "--stuff", "red,x") == 0
+    assert json.loads(Path("out/two/result.json").read_text())["classes"][0]["count"] is None
+    assert (
+        run(
+            "segment",
+            encode(photos / "clip.mkv", [picture] * 2, "ffv1"),
+            "-c",
+            "red",
+            "--instances",
+        )
+        == 1
+    )
+    assert "photos only" in capsys.readouterr().err
+
+
 def test_examples_come_as_files_and_as_folders(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -29,6 +29,74 @@ from dpseg.imaging.label_image import to_picture
 Polygon = list[FloatArray]
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Instance:
+    """A single thing, or all that there is of some stuff.
+
+    Attributes:
+        index: of its class.
+        name: of its class.
+        thing: False for stuff, which is never parted.
+        score: mean score of its class in it, in [0, 1].
+        box_xyxy: left, top, right (beyond the last column) and bottom, in pixels.
+        crop: its pixels within the box, h w.
+        size_hw: of the photo.
+    """
+
+    index: int
+    name: str
+    thing: bool
+    score: float
+    box_xyxy: tuple[int, int, int, int]
+    crop: BoolArray
+    size_hw: tuple[int, int]
+
+    @classmethod
+    def of(cls, mask: BoolArray, *, index: int, name: str, score: float, thing: bool) -> Instance:
+        """Make one of its pixels in the photo, H W."""
+        left, top, right, bottom = _box(mask)
+        return cls(
+            index=index,
+            name=name,
+            thing=thing,
+            score=score,
+            box_xyxy=(left, top, right, bottom),
+            crop=mask[top:bottom, left:right].copy(),
+            size_hw=(mask.shape[0], mask.shape[1]),
+        )
+
+    @property
+    def mask(self) -> BoolArray:
+        """Its pixels in the photo, H W."""
+        left, top, right, bottom = self.box_xyxy
+        mask = np.zeros(self.size_hw, np.bool_)
+        mask[top:bottom, left:right] = self.crop
+        return mask
+
+    @property
+    def pixels(self) -> int:
+        """Number of its pixels."""
+        return int(self.crop.sum())
+
+    @property
+    def area(self) -> float:
+        """Share of the photo, in [0, 1]."""
+        return self.pixels / (self.size_hw[0] * self.size_hw[1])
+
+    def summary(self) -> dict[str, Any]:
+        """Put it into plain numbers and strings, as `result.json` has it."""
+        return {
+            "index": self.index,
+            "name": self.name,
+            "thing": self.thing,
+            "pixels": self.pixels,
+            "area": round(self.area, 6),
+            "score": round(self.score, 4),
+            "box_xyxy": list(self.box_xyxy),
+            "rle": encode_mask(self.mask),
+        }
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segmentation:
     """What was found in one photo.
@@ -40,6 +108,7 @@ class Segmentation:
         scores: how sure the model is of each class, in [0, 1], at low resolution, K h w.
         settings: model and options of the run, for the record.
         evidence: what `explain` needs; None for a result that was put together by hand.
+        instances: single things, class by class; None if they were not asked for.
     """
 
     photo: ImageArray
@@ -48,6 +117,7 @@ class Segmentation:
     scores: FloatArray
     settings: Mapping[str, Any] = field(default_factory=dict)
     evidence: Evidence | None = field(default=None, repr=False)
+    instances: tuple[Instance, ...] | None = field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:
         """Return whether two results say the same of the same photo; evidence does not count."""
@@ -70,6 +140,12 @@ class Segmentation:
     def unlabelled_area(self) -> float:
         """Share of the photo that belongs to none of the classes, in [0, 1]."""
         return 1 - sum(self.pixels.values()) / self.labels.size
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of things of every class that is there and is no stuff; empty if not asked for."""
+        things = [one.name for one in self.instances or () if one.thing]
+        return {name: things.count(name) for name in dict.fromkeys(things)}
 
     def mask(self, name: str) -> BoolArray:
         """Pick out the pixels of one class.
@@ -95,7 +171,9 @@ class Segmentation:
             opacity: of the colours, in [0, 1].
             hidden: indices of classes to leave without colour.
         """
-        return draw_overlay(self.photo, self.labels, self.areas, opacity=opacity, hidden=hidden)
+        return draw_overlay(
+            self.photo, self.labels, self.areas, counts=self.counts, opacity=opacity, hidden=hidden
+        )
 
     def to_rle(self) -> dict[str, dict[str, Any]]:
         """Encode each class that is there as COCO run lengths: `size` and `counts`."""
@@ -113,22 +191,27 @@ class Segmentation:
         }
 
     def to_supervision(self) -> Any:
-        """Convert to `supervision.Detections`, one detection for each class that is there.
+        """Convert to `supervision.Detections`: one a thing, or a class without things.
 
         Raises:
             MissingExtraError: supervision is not installed.
         """
         supervision = require_extra("supervision", "supervision")
-        present = [k for k, name in enumerate(self.classes) if self.pixels[name]]
-        if not present:
+        if self.instances is None:
+            present = [k for k, name in enumerate(self.classes) if self.pixels[name]]
+            found = [(k, self.labels == k, self._confidence(k)) for k in present]
+        else:
+            found = [(one.index, one.mask, one.score) for one in self.instances]
+        if not found:
             return supervision.Detections.empty()
-        masks = np.stack([self.labels == k for k in present])
+        indices, every_mask, confidences = zip(*found, strict=True)
+        masks = np.stack(every_mask)
         return supervision.Detections(
             xyxy=supervision.mask_to_xyxy(masks),
             mask=masks,
-            confidence=np.array([self._confidence(k) for k in present], np.float32),
-            class_id=np.array(present, np.int64),
-            data={"class_name": np.array([self.classes[k] for k in present], dtype=str)},
+            confidence=np.array(confidences, np.float32),
+            class_id=np.array(indices, np.int64),
+            data={"class_name": np.array([self.classes[k] for k in indices], dtype=str)},
         )
 
     def explain(self, x: int, y: int) -> Explanation:
@@ -156,13 +239,14 @@ class Segmentation:
     def summary(self) -> dict[str, Any]:
         """Put the result into plain numbers and strings, as `result.json` has it."""
         height, width = self.labels.shape
-        masks = self.to_rle()
+        masks, counts = self.to_rle(), self.counts
         entries = [
             {
                 "index": k,
                 "name": name,
                 "pixels": self.pixels[name],
                 "area": round(self.areas[name], 6),
+                "count": counts.get(name),
                 "confidence": round(self._confidence(k), 4) if name in masks else None,
                 "box_xyxy": _box(self.labels == k) if name in masks else None,
                 "rle": masks.get(name),
@@ -174,6 +258,9 @@ class Segmentation:
             "height": height,
             "unlabelled_area": round(self.unlabelled_area, 6),
             "classes": entries,
+            "instances": None
+            if self.instances is None
+            else [one.summary() for one in self.instances],
             "settings": dict(self.settings),
         }
 
@@ -214,10 +301,15 @@ class Segmentation:
 
     def _confidence(self, k: int) -> float:
         """Average the score of a class over its own region, at low resolution."""
-        size_wh = (self.scores.shape[2], self.scores.shape[1])
-        region = Image.fromarray((self.labels == k).astype(np.uint8) * 255)
-        share = np.asarray(region.resize(size_wh, Image.Resampling.BOX), dtype=np.float32)
-        return float((self.scores[k] * share).sum() / max(float(share.sum()), 1e-9))
+        return mean_score(self.labels == k, self.scores[k])
+
+
+def mean_score(mask: BoolArray, scores: FloatArray) -> float:
+    """Average scores, h w, over a mask of the photo, H W."""
+    region = Image.fromarray(mask.astype(np.uint8) * 255)
+    size_wh = (scores.shape[1], scores.shape[0])
+    share = np.asarray(region.resize(size_wh, Image.Resampling.BOX), dtype=np.float32)
+    return float((scores * share).sum() / max(float(share.sum()), 1e-9))
 
 
 def encode_mask(mask: BoolArray) -> dict[str, Any]:
@@ -226,6 +318,14 @@ def encode_mask(mask: BoolArray) -> dict[str, Any]:
 
     rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
     return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
+
+
+def decode_mask(runs: Mapping[str, Any]) -> BoolArray:
+    """Decode what `encode_mask` gave -> H W."""
+    from pycocotools import mask as coco
+
+    mask: BoolArray = coco.decode(dict(runs)).astype(np.bool_)
+    return mask
 
 
 def trace_outlines(mask: BoolArray, *, level: float = 0.5) -> list[Polygon]:

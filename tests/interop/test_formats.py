@@ -23,7 +23,7 @@ from dpseg.interop.coco import read_coco, write_coco
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult, load_result, results_in
 from dpseg.interop.yolo import write_yolo, yolo_lines
-from dpseg.segmentation import Segmentation, trace_outlines
+from dpseg.segmentation import Instance, Segmentation, trace_outlines
 from interop.conftest import CLASSES, ragged_labels
 
 
@@ -268,3 +268,39 @@ def test_damage_is_told(saved: Path, tmp_path: Path) -> None:
     (saved / "photo1/result.json").write_text("{")
     with pytest.raises(DataError, match=r"result\.json"):
         load_result(saved / "photo1")
+
+
+def test_things_go_out_one_by_one(tmp_path: Path) -> None:
+    labels = np.full((60, 80), -1, np.int32)
+    labels[5:25, 5:25] = labels[5:25, 25:45] = 0  # two things that touch
+    labels[40:50, 10:60] = 1
+    masks = [np.zeros(labels.shape, bool) for _ in range(2)]
+    masks[0][5:25, 5:25] = masks[1][5:25, 25:45] = True
+    things = [
+        Instance.of(mask, index=0, name="cup", score=score, thing=True)
+        for mask, score in zip(masks, (0.9, 0.6), strict=True)
+    ]
+    sea = Instance.of(labels == 1, index=1, name="sea", score=0.5, thing=False)
+    found = Segmentation(
+        photo=np.zeros((*labels.shape, 3), np.uint8),
+        labels=labels,
+        classes=("cup", "sea"),
+        scores=np.full((2, 6, 8), 0.7, np.float32),
+        instances=(*things, sea),
+    )
+    every_mask = [*masks, labels == 1]
+    detections = found.to_supervision()
+    np.testing.assert_array_equal(detections.mask, every_mask)
+    np.testing.assert_allclose(detections.confidence, [0.9, 0.6, 0.5])
+    assert detections.data["class_name"].tolist() == ["cup", "cup", "sea"]
+
+    result = load_result(found.save(tmp_path / "out" / "photo"))
+    assert write_coco([result], tmp_path / "coco.json") == 1
+    ours = COCO(tmp_path / "coco.json")
+    annotations = ours.loadAnns(ours.getAnnIds())
+    assert [one["category_id"] for one in annotations] == [1, 1, 2]
+    assert [one["score"] for one in annotations] == [0.9, 0.6, 0.5]
+    for annotation, mask in zip(annotations, every_mask, strict=True):
+        np.testing.assert_array_equal(ours.annToMask(annotation), mask)
+    rows = yolo_lines(result).splitlines()
+    assert [row.split()[0] for row in rows] == ["0", "0", "1"]

@@ -131,6 +131,18 @@ def test_what_is_not_wanted_goes_through(client: httpx.Client, segmenter: Segmen
     assert told["negative"]["name"] in ("blue", "green", "black")
 
 
+def test_things_go_through(client: httpx.Client, segmenter: Segmenter) -> None:
+    answer = ask(client, things="true", stuff="blue").json()
+    expected = segmenter(PHOTO, "red, blue", things=True, stuff=["blue"]).instances
+    assert expected is not None
+    assert len(answer["instances"]) == len(expected) > 0
+    for entry, one in zip(answer["instances"], expected, strict=True):
+        assert (entry["name"], entry["thing"]) == (one.name, one.name != "blue")
+        np.testing.assert_array_equal(coco.decode(entry["rle"]), one.mask)
+    assert answer["classes"][1]["count"] is None
+    assert ask(client).json()["instances"] is None
+
+
 FILE = ("a.png", png(PHOTO))
 
 

@@ -111,6 +111,8 @@ class Worker:
 
     def _segment(self, task: Task, origin: dict[str, str], progress: Progress) -> None:
         job = self._job
+        if job.options.things and (is_video(task.path) or is_map(task.path)):
+            raise ImageError(f"{task.path}: things are parted in photos only, not videos and maps.")
         if is_video(task.path):
             segment_video(
                 self._segmenter,

@@ -59,6 +59,13 @@ def segment(
     detector: Annotated[
         bool, typer.Option(help="Let the model's detector speak for the names that it knows.")
     ] = True,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Photos: part each class into single things.")
+    ] = False,
+    stuff: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A class that is never parted; repeatable."),
+    ] = None,
     prompts: Annotated[
         Literal["dual", "text", "visual"], typer.Option(help="Names, pictures, or both.")
     ] = "dual",
@@ -108,7 +115,7 @@ def segment(
     from dpseg.batch.folder import ERRORS_FILE, find_photos, make_tasks, run_local
     from dpseg.batch.job import Job
     from dpseg.inference.negatives import read_negatives
-    from dpseg.inference.options import SegmentOptions
+    from dpseg.inference.options import SegmentOptions, split_names
 
     job = Job(
         classes=given_vocabulary(classes, vocabulary),
@@ -120,6 +127,8 @@ def segment(
             unlabelled=unlabelled,
             detector=detector,
             prompts=prompts,
+            things=instances,
+            stuff=split_names(stuff),
         ),
         tuned=tuned,
         model=model,
@@ -221,7 +230,12 @@ def _as_line(outcome: Outcome, result: dict[str, Any]) -> str:
     from dpseg.imaging.draw import percent
 
     areas = sorted(result["classes"], key=lambda entry: -float(entry["area"]))
-    parts = [f"{entry['name']} {percent(entry['area'])}" for entry in areas if entry["pixels"]]
+    parts = [
+        f"{entry['name']} {percent(entry['area'])}"
+        + (f" in {entry['count']}" if entry.get("count") else "")
+        for entry in areas
+        if entry["pixels"]
+    ]
     if result["unlabelled_area"]:
         parts.append(f"unlabelled {percent(result['unlabelled_area'])}")
     return f"{outcome.path} -> {outcome.folder}: {', '.join(parts)}"

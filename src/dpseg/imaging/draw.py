@@ -73,6 +73,7 @@ def overlay(
     labels: LabelArray,
     areas: Mapping[str, float],
     *,
+    counts: Mapping[str, int] | None = None,
     opacity: float = 0.5,
     hidden: Collection[int] = (),
 ) -> Image.Image:
@@ -82,6 +83,7 @@ def overlay(
         photo: H W 3.
         labels: index into `areas`, -1 for unlabelled, H W.
         areas: every class's share of the photo, in the order of their indices.
+        counts: how many things there are of some classes.
         opacity: of the colours, in [0, 1].
         hidden: classes whose pixels stay as they are in the photo.
 
@@ -92,7 +94,7 @@ def overlay(
         labels = np.where(np.isin(labels, list(hidden)), _PLAIN, labels).astype(labels.dtype)
     shown = Image.fromarray(painted(photo, labels, palette(max(1, len(areas))), opacity=opacity))
     width = max(shown.width, MINIMUM_WIDTH)
-    legend = _legend(areas, width, hidden)
+    legend = _legend(areas, counts or {}, width, hidden)
     canvas = Image.new("RGB", (width, shown.height + legend.height), _BACKGROUND)
     canvas.paste(shown, ((width - shown.width) // 2, 0))
     canvas.paste(legend, (0, shown.height))
@@ -145,15 +147,24 @@ def _edges(labels: npt.NDArray[np.int32], thickness: int) -> npt.NDArray[np.bool
     return edge
 
 
-def _legend(areas: Mapping[str, float], width: int, hidden: Collection[int]) -> Image.Image:
-    """Name the classes that are there with their areas, largest first."""
+def _legend(
+    areas: Mapping[str, float], counts: Mapping[str, int], width: int, hidden: Collection[int]
+) -> Image.Image:
+    """Name the classes that are there with their counts and areas, largest first."""
     colours = palette(max(1, len(areas)))
     shares = enumerate(areas.items())
     present = sorted(
         ((share, k, name) for k, (name, share) in shares if share > 0 and k not in hidden),
         key=lambda entry: (-entry[0], entry[1]),
     )
-    entries = [(colours[index], _shortened(name), percent(s)) for s, index, name in present]
+    entries = [
+        (
+            colours[index],
+            _shortened(name),
+            f"×{counts[name]} {percent(s)}" if name in counts else percent(s),
+        )
+        for s, index, name in present
+    ]
     more = len(entries) - LEGEND_ENTRIES
     rest = 1 - sum(areas.values())
     notes = [f"and {more} more"] if more > 0 else []

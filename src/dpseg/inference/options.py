@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias, TypedDict, get_args
 
@@ -26,6 +27,8 @@ class OptionFields(TypedDict, total=False):
     templates: int | None
     refinement: RefineSettings
     protocol: Protocol
+    things: bool
+    stuff: Collection[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +49,8 @@ class SegmentOptions:
         templates: different sentence templates in use; None for all of the model's.
         refinement: which classes take part in refinement, and how far their prompts move.
         protocol: how a photo is brought to the model's size; `"sed"` goes without class prior.
+        things: part each class into single things, `Segmentation.instances`.
+        stuff: names that are never parted; None for those of a built-in list.
 
     Raises:
         PromptError: a value is not possible; says which are.
@@ -61,10 +66,16 @@ class SegmentOptions:
     templates: int | None = None
     refinement: RefineSettings = DEFAULT_REFINEMENT
     protocol: Protocol = "dpseg"
+    things: bool = False
+    stuff: Collection[str] | None = None
 
     def __post_init__(self) -> None:
         if self.refine < 0:
             raise PromptError(f"refine is {self.refine}; 0 or more rounds are possible.")
+        if self.stuff is not None:
+            if isinstance(self.stuff, str) or not all(isinstance(name, str) for name in self.stuff):
+                raise PromptError(f"stuff is {self.stuff!r}; give a list of names.")
+            object.__setattr__(self, "stuff", tuple(self.stuff))
         for name, kind in _CHOICES.items():
             value = getattr(self, name)
             if value not in get_args(kind):
@@ -74,6 +85,12 @@ class SegmentOptions:
     def replace(self, **changes: Any) -> SegmentOptions:
         """Copy with some fields changed."""
         return replace(self, **changes)
+
+
+def split_names(items: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Split each item at its commas; None without items."""
+    names = (name.strip() for item in items or () for name in item.split(","))
+    return tuple(name for name in names if name) if items else None
 
 
 _CHOICES = {"prompts": PromptMode, "refine_mode": RefineMode, "protocol": Protocol}

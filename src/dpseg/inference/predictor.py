@@ -39,6 +39,7 @@ from dpseg.inference.hypernyms import with_hypernyms
 from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
 from dpseg.inference.query import Query
+from dpseg.inference.things import part_things
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
@@ -237,7 +238,7 @@ class Predictor:
             rounds += 1
             if is_still(before.positions, scored.positions):
                 break
-        return Segmentation(
+        result = Segmentation(
             photo=encoded.photo,
             labels=self._label(encoded, query, scored),
             classes=query.classes,
@@ -268,6 +269,7 @@ class Predictor:
                 box_names=() if hints is None else hints.names,
             ),
         )
+        return part_things(result, query.vocabulary, options.stuff) if options.things else result
 
     def label(
         self,

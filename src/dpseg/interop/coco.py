@@ -1,7 +1,8 @@
 """COCO's JSON: one file for all photos of a folder.
 
-One annotation a class and photo, as in COCO-Stuff. A mask is run lengths, or polygons; holes are
-kept in both. Polygons follow the edges that pycocotools fills to.
+One annotation a thing; where things were not asked for, one a class and photo, as in COCO-Stuff.
+A mask is run lengths, or polygons; holes are kept in both. Polygons follow the edges that
+pycocotools fills to.
 """
 
 from __future__ import annotations
@@ -54,14 +55,14 @@ def write_coco(results: Iterable[SavedResult], target: Path, *, masks: Masks = "
                 photos.append(result.photo)
                 for name in result.classes:
                     categories.setdefault(name, len(categories) + 1)
-                for k, mask in result.masks():
+                for k, mask, score in result.regions():
                     annotation = {
                         "id": number + 1,
                         "image_id": image_id,
                         "category_id": categories[result.classes[k]],
                         **_mask(mask, masks),
                         "iscrowd": 0,
-                        "score": result.confidences[k],
+                        "score": score,
                     }
                     file.write((",\n" if number else "\n") + json.dumps(annotation))
                     number += 1

@@ -6,10 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dpseg.arrays import BoolArray, LabelArray, equal_fields
 from dpseg.errors import DataError
 from dpseg.imaging.label_image import read_label_picture
+from dpseg.segmentation import decode_mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +24,7 @@ class SavedResult:
         classes: the names that were asked for.
         confidences: one a class, in [0, 1]; None for a class that is not there.
         labels: index into `classes`, -1 for unlabelled, H W.
+        instances: class, run lengths and score of each thing; None if they were not asked for.
     """
 
     name: str
@@ -29,6 +32,7 @@ class SavedResult:
     classes: tuple[str, ...]
     confidences: tuple[float | None, ...]
     labels: LabelArray
+    instances: tuple[tuple[int, dict[str, Any], float], ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         """Return whether two results say the same."""
@@ -42,6 +46,15 @@ class SavedResult:
             mask: BoolArray = self.labels == k
             if mask.any():
                 yield k, mask
+
+    def regions(self) -> Iterator[tuple[int, BoolArray, float | None]]:
+        """Return class, pixels, H W, and score of each thing, or of each class without things."""
+        if self.instances is None:
+            for k, mask in self.masks():
+                yield k, mask, self.confidences[k]
+            return
+        for k, runs, score in self.instances:
+            yield k, decode_mask(runs), score
 
 
 def load_result(folder: Path) -> SavedResult:
@@ -58,12 +71,14 @@ def load_result(folder: Path) -> SavedResult:
         record = json.loads((folder / "result.json").read_text(encoding="utf-8"))
         entries = record["classes"]
         photo = record["settings"].get("photo")
+        things = record.get("instances")
         result = SavedResult(
             name=folder.name,
             photo=Path(photo) if photo else None,
             classes=tuple(entry["name"] for entry in entries),
             confidences=tuple(entry["confidence"] for entry in entries),
             labels=labels,
+            instances=None if things is None else tuple(map(_instance, things)),
         )
         fits = (record["height"], record["width"]) == labels.shape
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -71,6 +86,10 @@ def load_result(folder: Path) -> SavedResult:
     if not fits or labels.max() >= len(result.classes):
         raise DataError(f"{folder}: labels.png and result.json do not belong together.")
     return result
+
+
+def _instance(entry: dict[str, Any]) -> tuple[int, dict[str, Any], float]:
+    return entry["index"], entry["rle"], entry["score"]
 
 
 def results_in(

@@ -80,7 +80,7 @@ def yolo_lines(result: SavedResult) -> str:
     """Write one photo's regions as lines of YOLO's format."""
     height, width = result.labels.shape
     lines = []
-    for k, mask in result.masks():
+    for k, mask, _ in result.regions():
         for ring in _pixel_rings(mask):
             shares = (ring + _BEYOND) / (width, height)
             lines.append(f"{k} " + " ".join(f"{value:.8g}" for value in shares.ravel()) + "\n")

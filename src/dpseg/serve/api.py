@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 
 from dpseg import __version__
 from dpseg.inference.negatives import read_negatives
-from dpseg.inference.options import SegmentOptions
+from dpseg.inference.options import SegmentOptions, split_names
 from dpseg.prompts.prompt_set import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
@@ -114,6 +114,10 @@ def make_router(service: Service) -> APIRouter:
         detector: Annotated[
             bool, Form(description="let the model's detector speak for the names that it knows")
         ] = True,
+        things: Annotated[bool, Form(description="part each class into single things")] = False,
+        stuff: Annotated[
+            list[str], Form(description="names that are never parted, in place of built-in ones")
+        ] = [],  # noqa: B006
         prompts: Annotated[PromptMode, Form(description="names, pictures, or both")] = "dual",
         answer: Annotated[
             Literal["json", "labels", "overlay"],
@@ -141,6 +145,8 @@ def make_router(service: Service) -> APIRouter:
                 unlabelled=unlabelled,
                 detector=detector,
                 prompts=prompts,
+                things=things,
+                stuff=split_names(stuff),
             ),
         )
         check_counts(asked, service.settings)

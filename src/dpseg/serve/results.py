@@ -101,4 +101,5 @@ def memory_of(result: Segmentation) -> int:
         arrays += [evidence.scores, *evidence.image_embeddings, *prompts.visual_features.values()]
         arrays += [prompts.text_embedding, prompts.visual_embedding]
         arrays += [prompts.text_tokens, prompts.visual_tokens]
+    arrays += [one.crop for one in result.instances or ()]
     return sum(array.nbytes for array in arrays)

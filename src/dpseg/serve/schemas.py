@@ -28,9 +28,25 @@ class ClassAnswer(BaseModel):
     colour: str = Field(description="its colour in pictures", examples=["#5b86d6"])
     pixels: int
     area: float = Field(description="share of the photo, 0 to 1")
+    count: int | None = Field(
+        default=None, description="things; null for stuff or if not asked for"
+    )
     confidence: float | None = Field(description="mean score in its region; null if not found")
     box_xyxy: tuple[int, int, int, int] | None = Field(description="left, top, right, bottom")
     rle: RunLengths | None
+
+
+class InstanceAnswer(BaseModel):
+    """A single thing, or all that there is of some stuff."""
+
+    index: int = Field(description="of its class")
+    name: str
+    thing: bool = Field(description="false for stuff")
+    pixels: int
+    area: float = Field(description="share of the photo, 0 to 1")
+    score: float = Field(description="mean score of its class in it")
+    box_xyxy: tuple[int, int, int, int] = Field(description="left, top, right, bottom")
+    rle: RunLengths
 
 
 class SegmentAnswer(BaseModel):
@@ -67,6 +83,9 @@ class SegmentAnswer(BaseModel):
     unlabelled_area: float
     seconds: float = Field(description="of work, without waiting")
     classes: list[ClassAnswer]
+    instances: list[InstanceAnswer] | None = Field(
+        default=None, description="single things; null if not asked for"
+    )
     settings: dict[str, Any]
 
     @classmethod
