@@ -61,3 +61,9 @@ def test_unlabelled_pixels_name_the_best_class_and_the_distractor() -> None:
     assert told.label is None
     assert told.winner.name == "dog"
     assert str(told).startswith("unlabelled")
+
+
+def test_a_distractor_has_its_earlier_name_too() -> None:
+    told = explain_pixel(evidence((48, 64)), 63, 47, photo_hw=(48, 64), label=None)
+    with pytest.warns(DeprecationWarning, match="now distractor"):
+        assert told.rival == told.distractor

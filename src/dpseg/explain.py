@@ -6,6 +6,7 @@ any pixel with any class's prompts can be read without running the model again.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -70,6 +71,12 @@ class Explanation:
     runner_up: Vote | None
     distractor: Vote | None
     negative: Vote | None = None
+
+    @property
+    def rival(self) -> Vote | None:
+        """Give `distractor`, by its earlier name."""
+        warnings.warn("rival is now distractor", DeprecationWarning, stacklevel=2)
+        return self.distractor
 
     def __str__(self) -> str:
         lines = [f"{self.label or 'unlabelled'}", f"  best       {self.winner}"]

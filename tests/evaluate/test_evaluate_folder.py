@@ -14,7 +14,7 @@ from colour_engine import ColourEngine, paint
 from dpseg.cli import main
 from dpseg.data.dataset import LabelledFolder
 from dpseg.errors import DataError
-from dpseg.evaluate.configuration import EVERY_PIXEL, Configuration
+from dpseg.evaluate.configuration import EVERY_PIXEL, STANDARD, Configuration, chosen
 from dpseg.evaluate.folder import Task, evaluate_folder
 from dpseg.factory.config import LiteConfig
 from dpseg.factory.lite import LiteModel, save_lite
@@ -156,6 +156,11 @@ def test_the_command_prints_ablations(folder, monkeypatch, capsys):
     assert titles == ["### Number of templates", "### Refinement rounds"]
     whole = [line for line in printed.splitlines() if line.startswith(("| none ", "| 2 "))]
     assert whole[0].split("|")[2:] == whole[1].split("|")[2:]  # the same row in two tables
+
+
+def test_rows_have_their_earlier_names_too():
+    [row] = chosen(STANDARD, ["dual, no scene"])
+    assert not row.options.class_prior
 
 
 @pytest.mark.parametrize(

@@ -98,6 +98,9 @@ WITH_UNLABELLED = (
 )
 
 
+_RENAMED = {"dual, no scene": "dual, no class prior"}  # rows by their earlier names
+
+
 def chosen(configurations: Sequence[Configuration], names: Sequence[str]) -> list[Configuration]:
     """Pick configurations by name, all for none.
 
@@ -105,6 +108,7 @@ def chosen(configurations: Sequence[Configuration], names: Sequence[str]) -> lis
         DataError: there is no such configuration; lists them.
     """
     known = [configuration.name for configuration in configurations]
+    names = [_RENAMED.get(name, name) for name in names]
     unknown = [name for name in names if name not in known]
     if unknown:
         raise DataError(f"no row {unknown[0]!r}; there are {', '.join(map(repr, known))}")

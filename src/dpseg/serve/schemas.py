@@ -130,6 +130,7 @@ class ExplainAnswer(BaseModel):
     winner: VoteAnswer | None
     runner_up: VoteAnswer | None
     distractor: VoteAnswer | None = Field(description="the best name that was not asked for")
+    rival: VoteAnswer | None = Field(description="the same, by its earlier name", deprecated=True)
     negative: VoteAnswer | None = Field(description="the best name that is not wanted")
 
     @classmethod
@@ -142,6 +143,7 @@ class ExplainAnswer(BaseModel):
             winner=VoteAnswer.of(explanation.winner),
             runner_up=VoteAnswer.of(explanation.runner_up),
             distractor=VoteAnswer.of(explanation.distractor),
+            rival=VoteAnswer.of(explanation.distractor),
             negative=VoteAnswer.of(explanation.negative),
         )
 

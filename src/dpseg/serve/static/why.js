@@ -17,21 +17,21 @@ const SPEAKERS = [
  * @param {(name: string) => void} alsoFind is told the name to look for too, if the user wants it
  */
 export function showWhy(panel, explanation, alsoFind) {
-  const { label, winner, runner_up: runnerUp, rival } = explanation;
-  const votes = [winner, runnerUp, rival].filter(Boolean);
+  const { label, winner, runner_up: runnerUp, distractor } = explanation;
+  const votes = [winner, runnerUp, distractor].filter(Boolean);
   const loudest = Math.max(0.01, ...votes.flatMap((vote) => SPEAKERS.map(([key]) => vote[key] ?? 0)));
   panel.replaceChildren(
     element("h3", "", label === null ? "Why unlabelled here?" : `Why “${label}” here?`),
     element("p", "hint", inWords(explanation)),
-    ...(label === null && rivalWon(explanation) ? [offer(rival.name, alsoFind)] : []),
+    ...(label === null && distractorWon(explanation) ? [offer(distractor.name, alsoFind)] : []),
     ...vote(winner, label === null ? "Best of your names" : "It won", loudest),
     ...(runnerUp ? vote(runnerUp, "Second", loudest) : []),
-    ...(rival ? vote(rival, "Not among your names", loudest) : []),
+    ...(distractor ? vote(distractor, "Not among your names", loudest) : []),
   );
   panel.hidden = false;
 }
 
-const rivalWon = ({ winner, rival }) => rival !== null && rival.score > winner.score;
+const distractorWon = ({ winner, distractor }) => distractor !== null && distractor.score > winner.score;
 
 function offer(name, alsoFind) {
   const button = element("button", "", `Find “${name}” too`);
@@ -41,10 +41,10 @@ function offer(name, alsoFind) {
 }
 
 function inWords(explanation) {
-  const { label, winner, runner_up: runnerUp, rival } = explanation;
+  const { label, winner, runner_up: runnerUp, distractor } = explanation;
   if (label === null) {
-    return rivalWon(explanation)
-      ? `“${rival.name}”, which you did not name, fits this place better than anything that you did.`
+    return distractorWon(explanation)
+      ? `“${distractor.name}”, which you did not name, fits this place better than anything that you did.`
       : "Nothing that you named is sure enough of this place.";
   }
   const name = loudest(winner, ["text_prompt", "text_token"]);
