@@ -52,6 +52,15 @@ def test_words_find_their_pixels(segmenter: Segmenter) -> None:
     assert 0 <= found.scores.min() <= found.scores.max() <= 1
 
 
+def test_names_have_a_probability_to_be_there(segmenter: Segmenter) -> None:
+    found = segmenter(halves("red", "blue"), ["blue", "green", "red"])
+    assert list(found.presence) == ["blue", "green", "red"]
+    assert min(found.presence["red"], found.presence["blue"]) > found.presence["green"]
+    assert [entry["presence"] for entry in found.summary()["classes"]] == [
+        round(value, 4) for value in found.presence.values()
+    ]
+
+
 def test_a_string_and_synonyms_do(segmenter: Segmenter) -> None:
     assert segmenter(halves("red", "blue"), "blue, red").classes == ("blue", "red")
     found = segmenter(halves("red", "blue"), ["thing|red", ClassEntry("blue")], unlabelled=False)

@@ -108,6 +108,8 @@ class Segmentation:
         scores: how sure the model is of each class, in [0, 1], at low resolution, K h w.
         settings: model and options of the run, for the record.
         evidence: what `explain` needs; None for a result that was put together by hand.
+        presence: probability that each class is in the photo at all; empty for a result that was
+            put together by hand.
         instances: single things, class by class; None if they were not asked for.
     """
 
@@ -117,6 +119,7 @@ class Segmentation:
     scores: FloatArray
     settings: Mapping[str, Any] = field(default_factory=dict)
     evidence: Evidence | None = field(default=None, repr=False)
+    presence: Mapping[str, float] = field(default_factory=dict)
     instances: tuple[Instance, ...] | None = field(default=None, repr=False)
 
     def __eq__(self, other: object) -> bool:
@@ -247,6 +250,7 @@ class Segmentation:
                 "pixels": self.pixels[name],
                 "area": round(self.areas[name], 6),
                 "count": counts.get(name),
+                "presence": round(self.presence[name], 4) if name in self.presence else None,
                 "confidence": round(self._confidence(k), 4) if name in masks else None,
                 "box_xyxy": _box(self.labels == k) if name in masks else None,
                 "rle": masks.get(name),

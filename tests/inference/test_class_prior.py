@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from scipy.special import log_expit, softmax
 
-from dpseg.inference.class_prior import ABSENT, EVEN_LOGIT, LEAST_SHARE, class_prior, presence_gate
+from dpseg.inference.class_prior import (
+    ABSENT,
+    EVEN_LOGIT,
+    LEAST_SHARE,
+    class_prior,
+    presence_gate,
+    presence_probability,
+)
 
 
 def test_prior_is_the_log_of_shares_and_of_the_chance_to_be_there():
@@ -63,3 +70,18 @@ def test_a_lone_outlier_of_many_positions_is_no_presence():
     assert presence_gate(logits)[0] == ABSENT
     logits[0, 0] = 9
     assert presence_gate(logits)[0] == 0
+
+
+def test_presence_is_surer_of_what_shows_surely_and_of_short_lists():
+    logits = np.full((4, 20, 20), -6.0, np.float32)
+    logits[0, :10] = 5
+    logits[1, :2] = 1
+    chance = presence_probability([logits], 4)
+    assert chance[0] > 0.9 > chance[1] > chance[2] == chance[3]
+    assert chance[3] < 0.1
+    tile = np.full((4, 20, 20), -6.0, np.float32)
+    tile[3] = 5
+    assert presence_probability([logits, tile], 4)[3] > 0.3  # a tile shows what the whole misses
+    many = np.concatenate([logits, np.full((76, 20, 20), -6.0, np.float32)])
+    assert presence_probability([many], 80)[1] < chance[1]
+    assert len(presence_probability([many], 4)) == 4

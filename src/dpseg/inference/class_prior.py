@@ -7,6 +7,8 @@ gate closes the names that no position shows surely.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dpseg.arrays import FloatArray
@@ -18,6 +20,8 @@ ABSENT = -30.0  # on logits: a score of nothing
 WEIGHT = 0.45
 BEST_SHARE = 1 / 30  # of the positions: whose mean logit tells how surely a name is there
 EVEN_LOGIT = 2.0  # of the best positions, where a name is as likely there as not
+# Weight of the best positions' logit, of the logarithm of the list's length; constant.
+PRESENCE = (0.92, -0.68, -0.92)
 LEAST_SHARE = 1e-6  # of a photo; keeps the prior of absent names finite
 
 
@@ -61,6 +65,26 @@ def presence_gate(logits: FloatArray) -> FloatArray:
     peak = _best_positions(logits, PEAK_SHARE)
     prior = np.where(peak < np.log(len(logits) / PRESENT), ABSENT, 0.0)
     return prior[:, None, None].astype(np.float32)
+
+
+def presence_probability(logits: Sequence[FloatArray], given: int) -> FloatArray:
+    """Compute how likely each given name is in the photo at all.
+
+    Args:
+        logits: of all that competes at each position of every view, K h w each.
+        given: how many of the K classes are given.
+
+    Returns:
+        Probabilities, one a given name.
+
+    Source: dpseg choice; logistic regression on the best positions and on the length of the list
+    (docs/log/experiments.md, "Presence").
+    """
+    peak = np.max([_best_positions(view[:given], PEAK_SHARE) for view in logits], axis=0)
+    of_peak, of_length, constant = PRESENCE
+    evidence = of_peak * peak + of_length * np.log(given / PRESENT) + constant
+    probability: FloatArray = np.exp(-np.logaddexp(0, -evidence)).astype(np.float32)
+    return probability
 
 
 def _best_positions(logits: FloatArray, share: float) -> FloatArray:

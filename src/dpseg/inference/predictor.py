@@ -28,7 +28,7 @@ from dpseg.imaging.tiling import (
     plan_views,
 )
 from dpseg.inference.box_evidence import BoxReader, Known, add_box_evidence
-from dpseg.inference.class_prior import class_prior, presence_gate
+from dpseg.inference.class_prior import class_prior, presence_gate, presence_probability
 from dpseg.inference.distractors import (
     DEFAULT_UNLABELLED,
     Distractors,
@@ -78,13 +78,15 @@ class EncodedPhoto:
 class _Scored:
     """Scores in [0, 1] of every view, K h w each, their blend at low resolution, its labels h w.
 
-    `bias` K 1 1 is what the class prior or the presence gate adds to logits.
+    `bias` K 1 1 is what the class prior or the presence gate adds to logits; `presence` is the
+    probability of each given name.
     """
 
     bias: FloatArray
     by_view: Sequence[FloatArray]
     low: FloatArray
     positions: LabelArray
+    presence: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +245,7 @@ class Predictor:
             labels=self._label(encoded, query, scored),
             classes=query.classes,
             scores=scored.low[:given],
+            presence=self._presence(query, scored),
             settings={
                 "model": self.engine.info.name,
                 "prompts": options.prompts,
@@ -355,8 +358,10 @@ class Predictor:
             if self.engine.info.photo_bias:
                 bias += _bias(logits, given, query.options)
             by_view = [sigmoid(view + bias) for view in logits]
+            presence = presence_probability(logits, given)
         else:
             found, bias = found_classes(before.positions), before.bias
+            presence = before.presence
             by_view = [scores.copy() for scores in before.by_view]
             fewer = None if hints is None else hints.select(found)
             for scores, one, view in zip(by_view, encoded.features, encoded.views, strict=True):
@@ -368,7 +373,7 @@ class Predictor:
         positions: LabelArray = low.argmax(axis=0).astype(np.int32)  # distractors are classes here
         if query.options.unlabelled:
             positions[low.max(axis=0) < self._needed_score(given)] = -1
-        return _Scored(bias, by_view, low, positions)
+        return _Scored(bias, by_view, low, positions, presence)
 
     def _refine(
         self, encoded: EncodedPhoto, query: Query, prompts: PromptSet[AnyArray], scored: _Scored
@@ -393,6 +398,12 @@ class Predictor:
             negatives=len(query.negatives),
             unlabelled=query.options.unlabelled,
         )
+
+    def _presence(self, query: Query, scored: _Scored) -> dict[str, float]:
+        """Name the probabilities; none for models on whose logits they were not calibrated."""
+        if not self.engine.info.photo_bias:
+            return {}
+        return dict(zip(query.classes, scored.presence.tolist(), strict=True))
 
     def _needed_score(self, names: int) -> float:
         return self._rules.needed_score(self.engine.info.score_threshold, names)

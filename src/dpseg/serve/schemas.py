@@ -31,6 +31,9 @@ class ClassAnswer(BaseModel):
     count: int | None = Field(
         default=None, description="things; null for stuff or if not asked for"
     )
+    presence: float | None = Field(
+        default=None, description="probability that it is in the photo at all"
+    )
     confidence: float | None = Field(description="mean score in its region; null if not found")
     box_xyxy: tuple[int, int, int, int] | None = Field(description="left, top, right, bottom")
     rle: RunLengths | None
