@@ -161,7 +161,7 @@ def _legend(
         (
             colours[index],
             _shortened(name),
-            f"×{counts[name]} {percent(s)}" if name in counts else percent(s),
+            f"{percent(s)} in {counts[name]}" if name in counts else percent(s),
         )
         for s, index, name in present
     ]
