@@ -118,7 +118,7 @@ def place(
     write_detector(tmp_path / "TEACHERS/detector.onnx")
     (tmp_path / "DATA/splits").mkdir()
     (tmp_path / "DATA/splits/unseen.txt").write_text("blue\n")
-    for name in ("lite", "light"):
+    for name in ("lite", "light", "zero_shot"):
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "dpseg-lite.safetensors").touch()
     write_map(tmp_path / "field.tif", colour_map(300, 400))
