@@ -91,7 +91,7 @@ def test_a_stop_gives_the_answers_under_way(process: subprocess.Popen[str]) -> N
     asking = threading.Thread(target=lambda: answers.append(ask(client)))
     asking.start()
     progress = f"{address}/v1/progress/under-way"
-    wait_for(lambda: httpx.get(progress).json()["state"] == "running")
+    wait_for(lambda: httpx.get(progress, timeout=60).json()["state"] == "running")
     process.send_signal(signal.SIGTERM)
     asking.join(60)
     assert [answer.status_code for answer in answers] == [200]
