@@ -21,6 +21,7 @@ from serving import ask, wait_for
 pytestmark = pytest.mark.slow
 
 TESTS = Path(__file__).parents[1]
+LOG = "log.jsonl"
 #: The command itself, with a model that knows colours and takes two seconds a photo.
 SLOW = """
 import time
@@ -71,19 +72,20 @@ def process(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
     environment = {
         **os.environ, "PYTHONPATH": os.pathsep.join(paths), "DPSEG_CACHE": str(tmp_path)
     }  # fmt: skip
-    one = subprocess.Popen(
-        [sys.executable, "-c", SLOW, "serve", "--port", "0"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    yield one
-    one.kill()
-    one.communicate()
+    with (tmp_path / LOG).open("w") as log:  # a pipe that nobody reads would fill up
+        one = subprocess.Popen(
+            [sys.executable, "-c", SLOW, "serve", "--port", "0"],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        yield one
+        one.kill()
+        one.communicate()
 
 
-def test_a_stop_gives_the_answers_under_way(process: subprocess.Popen[str]) -> None:
+def test_a_stop_gives_the_answers_under_way(process: subprocess.Popen[str], tmp_path: Path) -> None:
     assert process.stdout is not None
     address = process.stdout.readline().split()[-1]
     answers: list[httpx.Response] = []
@@ -98,8 +100,7 @@ def test_a_stop_gives_the_answers_under_way(process: subprocess.Popen[str]) -> N
     assert process.wait(60) == 0
     with pytest.raises(httpx.ConnectError):
         httpx.get(address)
-    assert process.stderr is not None
-    log = process.stderr.read()
+    log = (tmp_path / LOG).read_text()
     assert '"event": "start"' in log
     assert '"event": "stop"' in log
     assert "Traceback" not in log
