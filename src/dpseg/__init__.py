@@ -24,7 +24,7 @@ from dpseg.errors import (
     VocabularyError,
 )
 from dpseg.imaging.tiling import TilingRules
-from dpseg.inference.distractors import UnlabelledRules
+from dpseg.inference.unlabelled import UnlabelledRules
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import ClassEntry, Vocabulary

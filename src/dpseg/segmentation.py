@@ -11,7 +11,6 @@ import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,7 @@ from dpseg.explain import Evidence, Explanation, explain_pixel
 from dpseg.files import atomic_write, write_text
 from dpseg.imaging.draw import overlay as draw_overlay
 from dpseg.imaging.label_image import to_picture
-
-#: Closed rings of x, y corners: the outline first, then the holes; each N 2.
-Polygon = list[FloatArray]
+from dpseg.imaging.masks import Polygon, bounding_box, encode_mask, mean_score, trace_outlines
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -54,7 +51,7 @@ class Instance:
     @classmethod
     def of(cls, mask: BoolArray, *, index: int, name: str, score: float, thing: bool) -> Instance:
         """Make one of its pixels in the photo, H W."""
-        left, top, right, bottom = _box(mask)
+        left, top, right, bottom = bounding_box(mask)
         return cls(
             index=index,
             name=name,
@@ -252,7 +249,7 @@ class Segmentation:
                 "count": counts.get(name),
                 "presence": round(self.presence[name], 4) if name in self.presence else None,
                 "confidence": round(self._confidence(k), 4) if name in masks else None,
-                "box_xyxy": _box(self.labels == k) if name in masks else None,
+                "box_xyxy": bounding_box(self.labels == k) if name in masks else None,
                 "rle": masks.get(name),
             }
             for k, name in enumerate(self.classes)
@@ -306,56 +303,3 @@ class Segmentation:
     def _confidence(self, k: int) -> float:
         """Average the score of a class over its own region, at low resolution."""
         return mean_score(self.labels == k, self.scores[k])
-
-
-def mean_score(mask: BoolArray, scores: FloatArray) -> float:
-    """Average scores, h w, over a mask of the photo, H W."""
-    region = Image.fromarray(mask.astype(np.uint8) * 255)
-    size_wh = (scores.shape[1], scores.shape[0])
-    share = np.asarray(region.resize(size_wh, Image.Resampling.BOX), dtype=np.float32)
-    return float((scores * share).sum() / max(float(share.sum()), 1e-9))
-
-
-def encode_mask(mask: BoolArray) -> dict[str, Any]:
-    """Encode a mask, H W, as COCO run lengths: `size` and `counts`."""
-    from pycocotools import mask as coco
-
-    rle = coco.encode(np.asfortranarray(mask.astype(np.uint8)))
-    return {"size": rle["size"], "counts": rle["counts"].decode("ascii")}
-
-
-def decode_mask(runs: Mapping[str, Any]) -> BoolArray:
-    """Decode what `encode_mask` gave -> H W."""
-    from pycocotools import mask as coco
-
-    mask: BoolArray = coco.decode(dict(runs)).astype(np.bool_)
-    return mask
-
-
-def trace_outlines(mask: BoolArray, *, level: float = 0.5) -> list[Polygon]:
-    """Trace the separate regions of a mask, each as its outline and its holes.
-
-    Args:
-        mask: H W.
-        level: where a ring crosses from a pixel inside to its neighbour outside, in (0, 1): 0.5 is
-            half way between their centres, 1 the centre of the pixel inside.
-
-    Returns:
-        In pixels of the mask; the pixel in the first row and column covers 0..1 x 0..1.
-    """
-    from contourpy import FillType, contour_generator
-
-    padded = np.pad(mask, 1).astype(np.float32)
-    generator = contour_generator(z=padded, fill_type=FillType.OuterOffset)
-    regions = []
-    # Padding moves a pixel's centre from (0, 0) to (1, 1); it lies at (0.5, 0.5) of the photo.
-    for points, offsets in zip(*generator.filled(level, np.inf), strict=True):
-        corners = np.asarray(points, np.float32) - 0.5
-        regions.append([corners[a:b] for a, b in pairwise(offsets)])
-    return regions
-
-
-def _box(mask: BoolArray) -> list[int]:
-    """Return left, top, right (beyond the last column) and bottom of a mask that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]

@@ -19,11 +19,12 @@ from dpseg.engines.protocol import Engine, ModelInfo
 from dpseg.errors import CheckpointError
 from dpseg.imaging.photo import PhotoLike, load_photo
 from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View
-from dpseg.inference.distractors import DEFAULT_UNLABELLED, UnlabelledRules
+from dpseg.inference.encoded_photo import EncodedPhoto
 from dpseg.inference.negatives import with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, OptionFields, SegmentOptions
-from dpseg.inference.predictor import EncodedPhoto, Predictor
+from dpseg.inference.predictor import Predictor
 from dpseg.inference.query import Query
+from dpseg.inference.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.examples import PictureLike

@@ -6,11 +6,11 @@ import pytest
 from colour_engine import ColourEngine, paint
 from dpseg.errors import PromptError
 from dpseg.imaging.tiling import View, merge_labels
-from dpseg.inference import predictor as module
+from dpseg.inference import class_prior as prior_module
 from dpseg.inference.class_prior import class_prior
-from dpseg.inference.distractors import UnlabelledRules
 from dpseg.inference.options import DEFAULT_OPTIONS, OptionFields, SegmentOptions
 from dpseg.inference.predictor import Predictor
+from dpseg.inference.unlabelled import UnlabelledRules
 from dpseg.prompts.refine import RefineSettings, sigmoid
 from dpseg.vocabulary import Vocabulary
 
@@ -107,7 +107,7 @@ def test_the_bias_of_the_first_round_stands_in_every_round(predictor, monkeypatc
         bias[0] = -50
         return bias
 
-    monkeypatch.setattr(module, "class_prior", against_red)
+    monkeypatch.setattr(prior_module, "class_prior", against_red)
     for rounds in (0, 1):
         result = predictor.prepare(NAMES, EVERY_PIXEL.replace(refine=rounds))(PICTURE)
         assert result.scores[0].max() < 1e-8

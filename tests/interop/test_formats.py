@@ -18,12 +18,13 @@ from pycocotools.coco import COCO
 
 from dpseg import DataError
 from dpseg.imaging.label_image import read_label_picture, to_indices, to_labels, to_picture
+from dpseg.imaging.masks import trace_outlines
 from dpseg.imaging.photo import load_photo
 from dpseg.interop.coco import read_coco, write_coco
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult, load_result, results_in
 from dpseg.interop.yolo import write_yolo, yolo_lines
-from dpseg.segmentation import Instance, Segmentation, trace_outlines
+from dpseg.segmentation import Instance, Segmentation
 from interop.conftest import CLASSES, ragged_labels
 
 

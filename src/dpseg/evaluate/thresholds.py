@@ -18,7 +18,7 @@ from PIL import Image
 from dpseg.data.dataset import BACKGROUND, Sample
 from dpseg.evaluate.confusion import confusion_matrix
 from dpseg.evaluate.metrics import miou
-from dpseg.inference.distractors import DEFAULT_UNLABELLED, leave_unlabelled
+from dpseg.inference.unlabelled import DEFAULT_UNLABELLED, leave_unlabelled
 from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import Vocabulary
 

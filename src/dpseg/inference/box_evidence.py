@@ -231,6 +231,29 @@ def add_box_evidence(
             row += evidence[known.name].clip(low, high)
 
 
+@dataclass(frozen=True, slots=True)
+class BoxHints:
+    """The boxes of a photo, and what the detector knows of each of the K names that compete."""
+
+    boxes: Boxes
+    classes: Sequence[Known | None]
+
+    @property
+    def names(self) -> tuple[int, ...]:
+        """The detector's name of each class, K; -1 where it knows none."""
+        return tuple(-1 if known is None else known.name for known in self.classes)
+
+    def select(self, classes: Sequence[int]) -> BoxHints:
+        """Keep some classes."""
+        return BoxHints(self.boxes, [self.classes[index] for index in classes])
+
+    def add(
+        self, logits: FloatArray, view: View, photo_hw: tuple[int, int], unlabelled: bool
+    ) -> None:
+        """Add the evidence to the logits of one view, K h w, in place."""
+        add_box_evidence(logits, self.boxes, self.classes, view, photo_hw, unlabelled=unlabelled)
+
+
 def _positions(start: int, end: int, count: int, side: int) -> FloatArray:
     """Give the centres of `count` equal parts of a view's side, as shares of the photo's side."""
     shares = (start + (np.arange(count) + 0.5) * (end - start) / count) / side

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from dpseg.arrays import FloatArray
+from dpseg.inference.options import SegmentOptions
 
 PRESENT = 4  # of the given names, about so many are in a photo
 PEAK_SHARE = 0.01  # of the positions: where a name, if it is there, shows clearly
@@ -65,6 +66,27 @@ def presence_gate(logits: FloatArray) -> FloatArray:
     peak = _best_positions(logits, PEAK_SHARE)
     prior = np.where(peak < np.log(len(logits) / PRESENT), ABSENT, 0.0)
     return prior[:, None, None].astype(np.float32)
+
+
+def photo_bias(logits: Sequence[FloatArray], given: int, options: SegmentOptions) -> FloatArray:
+    """Compute what the whole photo adds to the logits of each class.
+
+    Args:
+        logits: of all that competes at each position of every view, K h w each.
+        given: how many of the K classes are given.
+        options: whether pixels may stay unlabelled, and whether the class prior is on.
+
+    Returns:
+        K 1 1.
+    """
+    if options.unlabelled:  # a prior by share would only make small things vanish here
+        bias = np.zeros((len(logits[0]), 1, 1), np.float32)
+        gates = [presence_gate(view[:given]) for view in logits]
+        bias[:given] = np.max(gates, axis=0)  # a tile shows what the whole view misses
+        return bias
+    if options.class_prior and options.protocol == "dpseg":
+        return class_prior(logits[0])
+    return np.zeros((len(logits[0]), 1, 1), np.float32)
 
 
 def presence_probability(logits: Sequence[FloatArray], given: int) -> FloatArray:

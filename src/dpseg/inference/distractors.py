@@ -1,4 +1,4 @@
-"""Pixels that belong to none of the given names.
+"""Common names that nobody gave, and that compete for pixels.
 
 People rarely name everything in a photo. Common things and stuff that were not named compete as
 *distractors*: the few that win somewhere on the plain cost volume get prompts like any class and go
@@ -10,16 +10,14 @@ or a kind of it, is left out first.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from math import sqrt
 
 import numpy as np
 
-from dpseg.arrays import AnyArray, FloatArray, LabelArray, PromptSet
+from dpseg.arrays import AnyArray, FloatArray, PromptSet
 from dpseg.engines.protocol import Engine
-from dpseg.inference.class_prior import PRESENT
 from dpseg.inference.hypernyms import hypernyms_of, stem
+from dpseg.inference.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import l2_normalize
@@ -83,50 +81,6 @@ DISTRACTORS: dict[str, str] = {
     "bathroom|sanitary": "toilet|sink|bathtub",
     "street furniture|pole": "lamp post|fire hydrant|trash can|pole",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnlabelledRules:
-    """How readily pixels are left unlabelled; the defaults are calibrated on training data.
-
-    Attributes:
-        near: a distractor whose text lies at least this near to a given name, as cosine, is left
-            out; None for the model's own.
-        limit: at most this many distractors join the decoder.
-        least_share: a distractor joins if it wins this share of the positions of the plain cost
-            volume.
-        margin: a distractor beats a given name where its score is higher by more than this.
-        threshold: a given name needs this score; None for the model's own, which grows with the
-            list of names.
-    """
-
-    near: float | None = None
-    limit: int = 6
-    least_share: float = 0.01
-    margin: float = 0.15
-    threshold: float | None = None
-
-    def needed_score(self, usual: float, names: int) -> float:
-        """Return which score a given name needs.
-
-        Args:
-            usual: the model's own threshold, for up to `PRESENT` names, in [0, 1].
-            names: how many are given.
-
-        Returns:
-            The rules' threshold; without one `usual`, its odds raised by the root of `names` to
-            `PRESENT` for longer lists, in [0, 1].
-
-        Source: dpseg choice; the more names, the higher the best of them scores where none belongs
-        (docs/log/experiments.md, 32).
-        """
-        if self.threshold is not None:
-            return self.threshold
-        raised = usual * sqrt(max(1, names / PRESENT))
-        return raised / (raised + 1 - usual)
-
-
-DEFAULT_UNLABELLED = UnlabelledRules()
 
 
 def distractor_names() -> list[str]:
@@ -298,25 +252,6 @@ def near_pairs(vectors: FloatArray) -> float:
     """
     upper = np.triu_indices(len(vectors), 1)
     return float(np.quantile((vectors @ vectors.T)[upper], 1 - NEAR_SHARE))
-
-
-def leave_unlabelled(
-    winner: LabelArray, best: FloatArray, distractor: FloatArray, *, threshold: float, margin: float
-) -> LabelArray:
-    """Take the label from pixels where no given class convinces.
-
-    Args:
-        winner: index of the best given class, any shape.
-        best: its score.
-        distractor: score of the best distractor, minus infinity without one.
-        threshold: a given class needs this score.
-        margin: a distractor must be better by more than this.
-
-    Returns:
-        The labels, -1 where unlabelled.
-    """
-    labels: LabelArray = np.where((best < threshold) | (distractor > best + margin), -1, winner)
-    return labels.astype(np.int32)
 
 
 def _share_a_head(distractor: str, word: str) -> bool:

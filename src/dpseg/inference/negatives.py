@@ -11,7 +11,7 @@ from functools import partial
 from dpseg.arrays import FloatArray
 from dpseg.errors import VocabularyError
 from dpseg.imaging.tiling import Decide
-from dpseg.inference.distractors import leave_unlabelled
+from dpseg.inference.unlabelled import leave_unlabelled
 from dpseg.vocabulary import Vocabulary, fold
 
 

@@ -13,33 +13,21 @@ import numpy as np
 
 from dpseg.arrays import AnyArray, FloatArray, ImageArray, LabelArray, PromptSet
 from dpseg.engines.blas_threads import one_blas_thread
-from dpseg.engines.detector import Boxes, Detector
-from dpseg.engines.protocol import Engine, ImageFeatures
+from dpseg.engines.detector import Detector
+from dpseg.engines.protocol import Engine
 from dpseg.errors import PromptError
 from dpseg.explain import Evidence
-from dpseg.imaging.resize import squash_image
-from dpseg.imaging.tiling import (
-    DEFAULT_RULES,
-    TilingRules,
-    View,
-    cut_views,
-    merge_labels,
-    merge_scores,
-    plan_views,
-)
-from dpseg.inference.box_evidence import BoxReader, Known, add_box_evidence
-from dpseg.inference.class_prior import class_prior, presence_gate, presence_probability
-from dpseg.inference.distractors import (
-    DEFAULT_UNLABELLED,
-    Distractors,
-    UnlabelledRules,
-    leave_unlabelled,
-)
+from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels, merge_scores
+from dpseg.inference.box_evidence import BoxHints, BoxReader
+from dpseg.inference.class_prior import photo_bias, presence_probability
+from dpseg.inference.distractors import Distractors
+from dpseg.inference.encoded_photo import EncodedPhoto, encode_photo
 from dpseg.inference.hypernyms import with_hypernyms
 from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
 from dpseg.inference.query import Query
 from dpseg.inference.things import part_things
+from dpseg.inference.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules, leave_unlabelled
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
@@ -48,30 +36,6 @@ from dpseg.prompts.refine import found_classes, is_still, refine_prompts, sigmoi
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedPhoto:
-    """A photo as a model saw it.
-
-    Attributes:
-        photo: H W 3.
-        views: the parts of it that were looked at; the first is the whole.
-        images: of each view, at the model's size, h w 3.
-        features: of each view.
-        scale: of the photo to its file: 1, or 0.5 if that was too large to be read whole.
-    """
-
-    photo: ImageArray
-    views: list[View]
-    images: list[ImageArray]
-    features: list[ImageFeatures]
-    scale: float = 1.0
-
-    @property
-    def size_hw(self) -> tuple[int, int]:
-        """Height and width of the photo."""
-        return self.photo.shape[0], self.photo.shape[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,29 +51,6 @@ class _Scored:
     low: FloatArray
     positions: LabelArray
     presence: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class _Hints:
-    """The boxes of a photo, and what the detector knows of each of the K names that compete."""
-
-    boxes: Boxes
-    classes: Sequence[Known | None]
-
-    @property
-    def names(self) -> tuple[int, ...]:
-        """The detector's name of each class, K; -1 where it knows none."""
-        return tuple(-1 if known is None else known.name for known in self.classes)
-
-    def select(self, classes: Sequence[int]) -> _Hints:
-        """Keep some classes."""
-        return _Hints(self.boxes, [self.classes[index] for index in classes])
-
-    def add(
-        self, logits: FloatArray, view: View, photo_hw: tuple[int, int], unlabelled: bool
-    ) -> None:
-        """Add the evidence to the logits of one view, K h w, in place."""
-        add_box_evidence(logits, self.boxes, self.classes, view, photo_hw, unlabelled=unlabelled)
 
 
 class Predictor:
@@ -200,17 +141,7 @@ class Predictor:
             protocol: `"sed"` squashes the photo to a square, whatever its aspect.
             scale: of the photo to its file, for the record.
         """
-        info, photo_hw = self.engine.info, (photo.shape[0], photo.shape[1])
-        if protocol == "sed":
-            square = (info.image_size, info.image_size)
-            views, images = [View(0, 0, *photo_hw, square)], [squash_image(photo, square)]
-        else:
-            views = plan_views(
-                photo_hw, image_size=info.image_size, stride=info.stride, rules=self._tiling
-            )
-            images = list(cut_views(photo, views))
-        features = [self.engine.encode_image(image) for image in images]
-        return EncodedPhoto(photo, views, images, features, scale)
+        return encode_photo(self.engine, photo, self._tiling, protocol, scale)
 
     @one_blas_thread
     def predict(self, encoded: EncodedPhoto, query: Query) -> Segmentation:
@@ -319,7 +250,7 @@ class Predictor:
 
     def _look_for_boxes(
         self, encoded: EncodedPhoto, query: Query, distractors: Sequence[str]
-    ) -> _Hints | None:
+    ) -> BoxHints | None:
         """Let the detector speak of the given names, and against the distractors."""
         if self._box_reader is None or not query.options.detector:
             return None
@@ -332,7 +263,7 @@ class Predictor:
             )
             classes += [known and known.as_distractor() for known in others]
         boxes = self._box_reader.look(encoded.images, encoded.views, encoded.size_hw)
-        return _Hints(boxes, classes)
+        return BoxHints(boxes, classes)
 
     def _embed_names(self, names: Sequence[str]) -> FloatArray:
         """Embed common names, N D; each is encoded once."""
@@ -344,7 +275,7 @@ class Predictor:
         encoded: EncodedPhoto,
         query: Query,
         prompts: PromptSet[AnyArray],
-        hints: _Hints | None,
+        hints: BoxHints | None,
         before: _Scored | None = None,
     ) -> _Scored:
         """Score the views; in a further round, only the classes that were found before."""
@@ -356,7 +287,7 @@ class Predictor:
                     hints.add(scores, view, encoded.size_hw, query.options.unlabelled)
             bias = np.zeros((len(logits[0]), 1, 1), np.float32)
             if self.engine.info.photo_bias:
-                bias += _bias(logits, given, query.options)
+                bias += photo_bias(logits, given, query.options)
             by_view = [sigmoid(view + bias) for view in logits]
             presence = presence_probability(logits, given)
         else:
@@ -414,15 +345,3 @@ def _as_asked(prompts: PromptSet[AnyArray], options: SegmentOptions) -> PromptSe
     if options.templates is not None:
         prompts = repeat_templates(prompts, options.templates)
     return in_mode(prompts, options.prompts)
-
-
-def _bias(logits: Sequence[FloatArray], given: int, options: SegmentOptions) -> FloatArray:
-    """Compute what the whole photo adds to the logits of each class, K 1 1."""
-    if options.unlabelled:  # a prior by share would only make small things vanish here
-        bias = np.zeros((len(logits[0]), 1, 1), np.float32)
-        gates = [presence_gate(view[:given]) for view in logits]
-        bias[:given] = np.max(gates, axis=0)  # a tile shows what the whole view misses
-        return bias
-    if options.class_prior and options.protocol == "dpseg":
-        return class_prior(logits[0])
-    return np.zeros((len(logits[0]), 1, 1), np.float32)

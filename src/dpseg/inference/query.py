@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from dpseg.arrays import AnyArray, PromptSet
 from dpseg.imaging.photo import PhotoLike, read_photo
+from dpseg.inference.encoded_photo import EncodedPhoto
 from dpseg.inference.options import SegmentOptions
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
-    from dpseg.inference.predictor import EncodedPhoto, Predictor
+    from dpseg.inference.predictor import Predictor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,5 @@ class Query:
         Raises:
             ImageError: the photo cannot be used.
         """
-        from dpseg.inference.predictor import EncodedPhoto
-
         encoded = photo if isinstance(photo, EncodedPhoto) else self.encode(photo)
         return self.predictor.predict(encoded, self)

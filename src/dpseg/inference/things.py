@@ -16,8 +16,9 @@ from PIL import Image
 
 from dpseg.arrays import BoolArray, FloatArray
 from dpseg.errors import require_extra
+from dpseg.imaging.masks import mean_score
 from dpseg.inference.hypernyms import common_name, stem
-from dpseg.segmentation import Instance, Segmentation, mean_score
+from dpseg.segmentation import Instance, Segmentation
 from dpseg.vocabulary import ClassEntry, fold
 
 LEAST_SHARE = 2e-4  # of the photo's pixels; a smaller region is no thing

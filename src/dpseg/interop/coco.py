@@ -19,9 +19,9 @@ from dpseg import __version__
 from dpseg.arrays import BoolArray, LabelArray
 from dpseg.errors import DataError
 from dpseg.files import atomic_write
+from dpseg.imaging.masks import encode_mask, trace_outlines
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult
-from dpseg.segmentation import encode_mask, trace_outlines
 
 Masks = Literal["rle", "polygons"]
 

@@ -15,8 +15,9 @@ import numpy as np
 
 from dpseg.arrays import BoolArray
 from dpseg.errors import DataError
+from dpseg.imaging.masks import trace_outlines
 from dpseg.interop.rings import keyhole
-from dpseg.segmentation import Segmentation, trace_outlines
+from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
 
 _CONTROLS = {"BrushLabels": "brushlabels", "PolygonLabels": "polygonlabels"}

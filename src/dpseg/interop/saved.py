@@ -11,7 +11,7 @@ from typing import Any
 from dpseg.arrays import BoolArray, LabelArray, equal_fields
 from dpseg.errors import DataError
 from dpseg.imaging.label_image import read_label_picture
-from dpseg.segmentation import decode_mask
+from dpseg.imaging.masks import decode_mask
 
 
 @dataclass(frozen=True, slots=True, eq=False)

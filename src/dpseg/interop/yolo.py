@@ -19,10 +19,10 @@ from PIL import Image
 from dpseg.arrays import BoolArray, ImageArray
 from dpseg.errors import DataError
 from dpseg.files import atomic_write, write_text
+from dpseg.imaging.masks import trace_outlines
 from dpseg.imaging.photo import load_photo
 from dpseg.interop.rings import keyhole
 from dpseg.interop.saved import SavedResult
-from dpseg.segmentation import trace_outlines
 
 #: File formats that every reader of YOLO data takes, and their endings.
 _ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png"}

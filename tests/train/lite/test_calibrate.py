@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dpseg.data.mixture import SourceSettings
-from dpseg.inference.distractors import DEFAULT_UNLABELLED
+from dpseg.inference.unlabelled import DEFAULT_UNLABELLED
 from dpseg.train.lite.calibrate import THRESHOLDS, calibrate
 from labelled_folder import COLOURS, halves, write_folder
 
