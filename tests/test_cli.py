@@ -75,6 +75,16 @@ def test_what_is_not_wanted_is_left_out(photos: Path, capsys: pytest.CaptureFixt
         assert "not wanted" in capsys.readouterr().err.strip().removeprefix("dpseg: ")
 
 
+def test_names_of_a_low_presence_are_left_out(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("segment", photos / "blue.png", "-c", "red, blue", "--json", "--min-presence")
+    assert run(*asked, 1) == 0
+    assert json.loads(capsys.readouterr().out)["unlabelled_area"] == 1
+    assert run(*asked, 2) == 1
+    assert "min_presence is 2.0; it lies in [0, 1]." in capsys.readouterr().err
+
+
 def test_things_are_counted(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = np.full((96, 96, 3), COLOURS["black"], np.uint8)
     picture[16:40, 8:32] = picture[16:40, 64:88] = COLOURS["red"]

@@ -1,5 +1,6 @@
 """Photo and words in, labels out; by a model whose answers can be foreseen."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,30 @@ def test_names_have_a_probability_to_be_there(segmenter: Segmenter) -> None:
     assert [entry["presence"] for entry in found.summary()["classes"]] == [
         round(value, 4) for value in found.presence.values()
     ]
+
+
+def test_names_below_a_presence_get_no_pixel(segmenter: Segmenter) -> None:
+    photo, names = halves("red", "blue"), ["blue", "green", "red"]
+    presence = segmenter(photo, names).presence
+    bar = max(presence["green"], min(presence["blue"], presence["red"]))
+    for unlabelled in (True, False):
+        found = segmenter(photo, names, min_presence=bar + 1e-4, unlabelled=unlabelled)
+        left = {name for name in names if presence[name] > bar + 1e-4}
+        assert {name for name, share in found.areas.items() if share} <= left
+        assert found.presence == pytest.approx(presence)
+        assert found.unlabelled_area == pytest.approx(0 if left and not unlabelled else 1, abs=0.6)
+    nothing = segmenter(photo, names, min_presence=1, unlabelled=False)
+    assert nothing.unlabelled_area == 1
+    for wrong in (-0.1, 1.5, float("nan")):
+        with pytest.raises(PromptError, match=r"lies in \[0, 1\]"):
+            segmenter(photo, names, min_presence=wrong)
+
+
+def test_models_without_presence_refuse_a_bar(engine: ColourEngine, tmp_path: Path) -> None:
+    engine.info = replace(engine.info, photo_bias=False)
+    segmenter = Segmenter(engine, cache=PromptCache(tmp_path))
+    with pytest.raises(PromptError, match="does not tell presence"):
+        segmenter(halves("red", "blue"), "red", min_presence=0.5)
 
 
 def test_a_string_and_synonyms_do(segmenter: Segmenter) -> None:

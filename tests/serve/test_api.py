@@ -131,6 +131,13 @@ def test_what_is_not_wanted_goes_through(client: httpx.Client, segmenter: Segmen
     assert told["negative"]["name"] in ("blue", "green", "black")
 
 
+def test_a_least_presence_goes_through(client: httpx.Client, segmenter: Segmenter) -> None:
+    answer = ask(client, "red, green", min_presence="0.5").json()
+    expected = segmenter(PHOTO, "red, green", min_presence=0.5)
+    assert [entry["pixels"] for entry in answer["classes"]] == list(expected.pixels.values())
+    assert answer["classes"][1]["presence"] < 0.5
+
+
 def test_things_go_through(client: httpx.Client, segmenter: Segmenter) -> None:
     answer = ask(client, things="true", stuff="blue").json()
     expected = segmenter(PHOTO, "red, blue", things=True, stuff=["blue"]).instances
@@ -155,6 +162,7 @@ FILE = ("a.png", png(PHOTO))
         ({"vocabulary": "../../etc/passwd"}, [], "no vocabulary"),
         ({"not_classes": " "}, [], "not wanted is empty"),
         ({"not_classes": "Red"}, [], "both wanted and not wanted"),
+        ({"min_presence": "1.5"}, [], "min_presence"),
         ({"refine": "9"}, [], "refine"),
         ({"refine": "-1"}, [], "refine"),
         ({"prompts": "none"}, [], "prompts"),

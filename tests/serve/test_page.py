@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -213,6 +214,53 @@ def test_switches_reach_the_model(page: Page, photo: Path) -> None:
     assert settings["refine_mode"] == "pool"
     assert len(answered.value.json()["classes"]) == 22
     expect(page.locator("#missing")).to_contain_text("more")
+
+
+def test_a_minus_makes_a_name_unwanted(page: Page, photo: Path) -> None:
+    choose(page, photo, "red, -green, blue")
+    unwanted = page.locator(".chip.negative")
+    expect(unwanted).to_have_count(1)
+    page.get_by_role("button", name="Not wanted: green").click()
+    expect(unwanted).to_have_count(0)
+    page.get_by_role("button", name="Remove green").click()
+    minus = page.get_by_role("button", name="Not wanted: blue")
+    minus.focus()
+    page.keyboard.press("Enter")
+    expect(minus).to_have_attribute("aria-pressed", "true")
+    expect(unwanted).to_contain_text("blue")
+    page.locator("#unlabelled").uncheck()  # what is not wanted stays unlabelled even so
+    with page.expect_response("**/v1/segment") as answered:
+        find(page)
+    assert answered.value.json()["settings"]["not_classes"] == ["blue"]
+    point(page, 70, 70)
+    expect(page.locator("#tip")).to_have_text("unlabelled")
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator("#why")).to_contain_text("“blue”, which you do not want, fits")
+    expect(page.locator("#why")).to_contain_text("Not wanted: blue")
+    point(page, 20, 20)
+    expect(page.locator("#tip")).to_have_text("red")
+    shoot(page, "page/negative")
+    page.get_by_role("button", name="Not wanted: red").click()
+    page.click("#run")
+    expect(page.locator("#error")).to_have_text("Name at least one thing to find.")
+
+
+def test_presence_is_told_and_can_be_asked_for(page: Page, photo: Path) -> None:
+    choose(page, photo, "red, blue, green")
+    with page.expect_response("**/v1/segment") as answered:
+        find(page)
+    presence = [entry["presence"] for entry in answered.value.json()["classes"]]
+    expect(page.locator("#legend")).to_contain_text("presence")
+    expect(page.locator("#missing")).to_have_text(re.compile(r"green \(presence [<\d.]+%\)"))
+    page.locator("summary").click()
+    page.locator("#min-presence").select_option("90")
+    with page.expect_response("**/v1/segment") as answered:
+        find(page)
+    pixels = [entry["pixels"] for entry in answered.value.json()["classes"]]
+    assert [count for count, chance in zip(pixels, presence, strict=True) if chance < 0.9] == [
+        0 for chance in presence if chance < 0.9
+    ]
 
 
 def test_results_can_be_saved(page: Page, photo: Path) -> None:

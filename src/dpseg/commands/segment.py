@@ -66,6 +66,9 @@ def segment(
         list[str] | None,
         typer.Option(metavar="NAME", help="A class that is never parted; repeatable."),
     ] = None,
+    min_presence: Annotated[
+        float, typer.Option(help="Leave out names that are less probably in the photo, 0 to 1.")
+    ] = 0.0,
     prompts: Annotated[
         Literal["dual", "text", "visual"], typer.Option(help="Names, pictures, or both.")
     ] = "dual",
@@ -129,6 +132,7 @@ def segment(
             prompts=prompts,
             things=instances,
             stuff=split_names(stuff),
+            min_presence=min_presence,
         ),
         tuned=tuned,
         model=model,

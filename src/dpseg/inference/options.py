@@ -29,6 +29,7 @@ class OptionFields(TypedDict, total=False):
     protocol: Protocol
     things: bool
     stuff: Collection[str] | None
+    min_presence: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,7 @@ class SegmentOptions:
         protocol: how a photo is brought to the model's size; `"sed"` goes without class prior.
         things: part each class into single things, `Segmentation.instances`.
         stuff: names that are never parted; None for those of a built-in list.
+        min_presence: names that are in the photo with a lower probability, in [0, 1], get no pixel.
 
     Raises:
         PromptError: a value is not possible; says which are.
@@ -68,10 +70,13 @@ class SegmentOptions:
     protocol: Protocol = "dpseg"
     things: bool = False
     stuff: Collection[str] | None = None
+    min_presence: float = 0.0
 
     def __post_init__(self) -> None:
         if self.refine < 0:
             raise PromptError(f"refine is {self.refine}; 0 or more rounds are possible.")
+        if not 0 <= self.min_presence <= 1:  # also catches NaN
+            raise PromptError(f"min_presence is {self.min_presence}; it lies in [0, 1].")
         if self.stuff is not None:
             if isinstance(self.stuff, str) or not all(isinstance(name, str) for name in self.stuff):
                 raise PromptError(f"stuff is {self.stuff!r}; give a list of names.")

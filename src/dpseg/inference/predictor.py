@@ -19,7 +19,7 @@ from dpseg.errors import PromptError
 from dpseg.explain import Evidence
 from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels, merge_scores
 from dpseg.inference.box_evidence import BoxHints, BoxReader
-from dpseg.inference.class_prior import photo_bias, presence_probability
+from dpseg.inference.class_prior import ABSENT, photo_bias, presence_probability
 from dpseg.inference.distractors import Distractors
 from dpseg.inference.encoded_photo import EncodedPhoto, encode_photo
 from dpseg.inference.hypernyms import with_hypernyms
@@ -107,10 +107,13 @@ class Predictor:
             What `predict` takes.
 
         Raises:
-            PromptError: the tuned prompts are of another model, or visual prompts alone are asked
-                for and a class has none.
+            PromptError: the tuned prompts are of another model, visual prompts alone are asked
+                for and a class has none, or a least presence is asked of a model without any.
             VocabularyError: a name is both a class and a negative.
         """
+        if options.min_presence and not self.engine.info.photo_bias:
+            name = self.engine.info.name
+            raise PromptError(f"{name} does not tell presence; leave min_presence out.")
         named = asked = with_negatives(vocabulary, negatives)
         if self._bank is not None and options.hypernyms:
             asked = with_hypernyms(named, self._bank)
@@ -288,8 +291,9 @@ class Predictor:
             bias = np.zeros((len(logits[0]), 1, 1), np.float32)
             if self.engine.info.photo_bias:
                 bias += photo_bias(logits, given, query.options)
-            by_view = [sigmoid(view + bias) for view in logits]
             presence = presence_probability(logits, given)
+            bias[:given][presence < query.options.min_presence] = ABSENT
+            by_view = [sigmoid(view + bias) for view in logits]
         else:
             found, bias = found_classes(before.positions), before.bias
             presence = before.presence
@@ -321,7 +325,7 @@ class Predictor:
         )
 
     def _label(self, encoded: EncodedPhoto, query: Query, scored: _Scored) -> LabelArray:
-        return self.label(
+        labels = self.label(
             scored.by_view,
             encoded.views,
             encoded.size_hw,
@@ -329,6 +333,9 @@ class Predictor:
             negatives=len(query.negatives),
             unlabelled=query.options.unlabelled,
         )
+        absent = np.flatnonzero(scored.presence < query.options.min_presence)
+        labels[np.isin(labels, absent)] = -1  # where no name is left, one that is absent won
+        return labels
 
     def _presence(self, query: Query, scored: _Scored) -> dict[str, float]:
         """Name the probabilities; none for models on whose logits they were not calibrated."""

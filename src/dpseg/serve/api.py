@@ -118,6 +118,10 @@ def make_router(service: Service) -> APIRouter:
         stuff: Annotated[
             list[str], Form(description="names that are never parted, in place of built-in ones")
         ] = [],  # noqa: B006
+        min_presence: Annotated[
+            float,
+            Form(ge=0, le=1, description="leave out names that are less probably in the photo"),
+        ] = 0.0,
         prompts: Annotated[PromptMode, Form(description="names, pictures, or both")] = "dual",
         answer: Annotated[
             Literal["json", "labels", "overlay"],
@@ -147,6 +151,7 @@ def make_router(service: Service) -> APIRouter:
                 prompts=prompts,
                 things=things,
                 stuff=split_names(stuff),
+                min_presence=min_presence,
             ),
         )
         check_counts(asked, service.settings)

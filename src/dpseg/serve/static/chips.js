@@ -1,8 +1,11 @@
-// The things to find: names as chips, each with the pictures that show it.
+// The things to find, and those that are not wanted: names as chips, each with the pictures that
+// show it.
 
 const ICONS = {
   picture:
     '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2" stroke-linejoin="round" aria-hidden="true"><rect x="3" y="5" width="18" height="14" rx="2"/><path d="m4 17 5-5 4 4 3-3 4 4"/><circle cx="15.500" cy="9.500" r="1.200"/></svg>',
+  minus:
+    '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2.400" stroke-linecap="round" aria-hidden="true"><path d="M6 12h12"/></svg>',
   remove:
     '<svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2.400" stroke-linecap="round" aria-hidden="true"><path d="m7 7 10 10M17 7 7 17"/></svg>',
 };
@@ -33,9 +36,10 @@ export class Chips {
     typed.split(/[,\n]/).forEach((part) => this.add(part));
   }
 
-  /** Add a name; one that is there already stays as it is. */
+  /** Add a name, behind a minus one that is not wanted; one that is there already stays as it is. */
   add(text, pictures = []) {
-    const words = text.split("|").map((word) => word.trim()).filter(Boolean);
+    const negative = /^\s*[-−–]/.test(text);
+    const words = text.replace(/^\s*[-−–]/, "").split("|").map((word) => word.trim()).filter(Boolean);
     if (!words.length) return null;
     const known = this.chips.find((chip) => fold(chip.text) === fold(words[0]));
     if (known) return known;
@@ -46,10 +50,16 @@ export class Chips {
       this.pickingFor = chip;
       this.picker.click();
     });
+    chip.minus = iconButton("minus", `Not wanted: ${chip.name}`, () => {
+      this.#negate(chip, !chip.negative);
+      this.changed();
+    });
     const remove = iconButton("remove", `Remove ${chip.name}`, () => this.remove(chip));
+    remove.classList.add("remove");
     chip.shown = element("div", "shown");
     chip.shown.hidden = true;
-    chip.element.append(name, pick, remove, chip.shown);
+    chip.element.append(name, pick, chip.minus, remove, chip.shown);
+    this.#negate(chip, negative);
     this.#acceptDrops(chip);
     this.chips.push(chip);
     this.list.append(chip.element);
@@ -62,8 +72,13 @@ export class Chips {
     const place = this.chips.indexOf(chip);
     this.#drop(chip);
     const next = this.chips[Math.min(place, this.chips.length - 1)];
-    (next ? next.element.querySelector("button:nth-of-type(2)") : this.input).focus();
+    (next ? next.element.querySelector(".remove") : this.input).focus();
     this.changed();
+  }
+
+  /** The names that are to be found. */
+  get wanted() {
+    return this.chips.filter(({ negative }) => !negative);
   }
 
   clear() {
@@ -99,12 +114,18 @@ export class Chips {
   /** Write the names and pictures into a request. */
   fill(form) {
     for (const chip of this.chips) {
-      form.append("classes", chip.text);
+      form.append(chip.negative ? "not_classes" : "classes", chip.text);
       for (const { file } of chip.pictures) {
         form.append("example_classes", chip.name);
         form.append("examples", file, file.name);
       }
     }
+  }
+
+  #negate(chip, negative) {
+    chip.negative = negative;
+    chip.element.classList.toggle("negative", negative);
+    chip.minus.setAttribute("aria-pressed", negative);
   }
 
   #drop(chip) {

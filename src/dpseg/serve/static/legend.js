@@ -8,6 +8,10 @@ export function percent(share) {
   return share < 0.0995 ? `${(100 * share).toFixed(1)}%` : `${Math.round(100 * share)}%`;
 }
 
+/** Say how likely a name is in the photo at all; models may not tell. */
+const withPresence = ({ name, presence }) =>
+  presence === null ? name : `${name} (presence ${percent(presence)})`;
+
 export class Legend {
   /** @param {{list: HTMLElement, missing: HTMLElement, toggleAll: HTMLButtonElement,
    *   hidden: (hidden: Set<number>) => void, pointed: (index: number|null) => void}} parts */
@@ -27,7 +31,7 @@ export class Legend {
       rest.append(element("span", "", "unlabelled"), element("span", "", percent(result.unlabelled_area)));
       this.list.append(rest);
     }
-    const missing = result.classes.filter(({ pixels }) => !pixels).map(({ name }) => name);
+    const missing = result.classes.filter(({ pixels }) => !pixels).map(withPresence);
     this.missing.hidden = !missing.length;
     const some = missing.slice(0, 12).join(", ");
     const more = missing.length > 12 ? ` and ${missing.length - 12} more` : "";
@@ -59,6 +63,9 @@ export class Legend {
     dot.style.background = entry.colour;
     name.append(dot, entry.name);
     label.append(box, name, element("span", "area", percent(entry.area)), rule);
+    if (entry.presence !== null) {
+      label.append(element("span", "presence", `presence ${percent(entry.presence)}`));
+    }
     row.append(label);
     row.addEventListener("pointerenter", () => this.pointed(entry.index));
     row.addEventListener("pointerleave", () => this.pointed(null));

@@ -66,7 +66,7 @@ function question() {
   const limit = state.limits?.megabytes;
   const files = [state.photo, ...chips.chips.flatMap(({ pictures }) => pictures.map(({ file }) => file))];
   if (!state.photo) throw new Error("Choose a photo first.");
-  if (!chips.chips.length && !$("vocabulary").value) throw new Error("Name at least one thing to find.");
+  if (!chips.wanted.length && !$("vocabulary").value) throw new Error("Name at least one thing to find.");
   const megabytes = files.reduce((sum, file) => sum + file.size, 0) / 1e6;
   if (limit && megabytes > limit) {
     throw new Error(`The photo and pictures have ${megabytes.toFixed(1)} MB; at most ${limit} MB can be sent.`);
@@ -78,6 +78,7 @@ function question() {
   form.append("unlabelled", $("unlabelled").checked);
   form.append("refine", $("refine").checked ? $("rounds").value : 0);
   form.append("prompts", $("prompts").value);
+  form.append("min_presence", $("min-presence").value / 100);
   return form;
 }
 

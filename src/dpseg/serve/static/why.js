@@ -17,8 +17,8 @@ const SPEAKERS = [
  * @param {(name: string) => void} alsoFind is told the name to look for too, if the user wants it
  */
 export function showWhy(panel, explanation, alsoFind) {
-  const { label, winner, runner_up: runnerUp, distractor } = explanation;
-  const votes = [winner, runnerUp, distractor].filter(Boolean);
+  const { label, winner, runner_up: runnerUp, distractor, negative } = explanation;
+  const votes = [winner, runnerUp, distractor, negative].filter(Boolean);
   const loudest = Math.max(0.01, ...votes.flatMap((vote) => SPEAKERS.map(([key]) => vote[key] ?? 0)));
   panel.replaceChildren(
     element("h3", "", label === null ? "Why unlabelled here?" : `Why “${label}” here?`),
@@ -26,6 +26,7 @@ export function showWhy(panel, explanation, alsoFind) {
     ...(label === null && distractorWon(explanation) ? [offer(distractor.name, alsoFind)] : []),
     ...vote(winner, label === null ? "Best of your names" : "It won", loudest),
     ...(runnerUp ? vote(runnerUp, "Second", loudest) : []),
+    ...(negative ? vote(negative, "Not wanted", loudest) : []),
     ...(distractor ? vote(distractor, "Not among your names", loudest) : []),
   );
   panel.hidden = false;
@@ -41,8 +42,11 @@ function offer(name, alsoFind) {
 }
 
 function inWords(explanation) {
-  const { label, winner, runner_up: runnerUp, distractor } = explanation;
+  const { label, winner, runner_up: runnerUp, distractor, negative } = explanation;
   if (label === null) {
+    if (negative && negative.score > winner.score) {
+      return `“${negative.name}”, which you do not want, fits this place better.`;
+    }
     return distractorWon(explanation)
       ? `“${distractor.name}”, which you did not name, fits this place better than anything that you did.`
       : "Nothing that you named is sure enough of this place.";
