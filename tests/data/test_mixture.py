@@ -100,7 +100,7 @@ def test_unknown_too_coarse_class_is_refused(root):
 def test_photos_of_rare_names_are_shown_more_often(tmp_path):
     photos = {f"p{i}": halves(1 if i else 2, 255) for i in range(100)}
     write_folder(tmp_path / "pets", {1: "cat", 2: "axolotl"}, photos)
-    mixture = Mixture(tmp_path, [SourceSettings("pets")], rare_repeats=4.0)
+    mixture = Mixture(tmp_path, [SourceSettings("pets")], repeat_factor_max=4.0)
     generator = np.random.default_rng(0)
     shown = np.concatenate([mixture.epoch(generator) for _ in range(100)])
     keys = np.array([mixture.samples[i][1].key for i in shown])
@@ -124,7 +124,9 @@ def test_halves_share_no_photo_and_keep_all_names(root):
 def test_a_wider_name_is_ruled_in_and_never_out(root):
     write_folder(root / "breeds", {0: "background", 1: "poodle"}, {"b0": halves(1, 0)})
     breeds = SourceSettings("breeds", exclusive=True)
-    mixture = Mixture(root, [PETS, breeds], kinds={"poodle": ["dog", "animal"], "dog": ["animal"]})
+    mixture = Mixture(
+        root, [PETS, breeds], hypernyms={"poodle": ["dog", "animal"], "dog": ["animal"]}
+    )
     assert mixture.names == ["animal", "cat", "dog", "poodle"]
     ruled_in = {mixture.names[i] for i in np.flatnonzero(mixture.includes[3])}
     assert ruled_in == {"poodle", "dog", "animal"}

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from dpseg.data.transforms import (
-    HIDDEN_SIDE,
+    CUTOUT_SIDE,
     CropSettings,
-    hide_squares,
+    cutout,
     jitter_colours,
     random_crop,
 )
@@ -88,15 +88,15 @@ def test_colour_is_taken_away_at_times():
 
 
 def test_squares_are_hidden_in_every_second_crop():
-    image = np.zeros((3 * HIDDEN_SIDE, 4 * HIDDEN_SIDE - 10, 3), np.uint8)
-    settings, generator = CropSettings(hide=0.5), np.random.default_rng(0)
-    crops = [hide_squares(image, settings, generator) for _ in range(100)]
+    image = np.zeros((3 * CUTOUT_SIDE, 4 * CUTOUT_SIDE - 10, 3), np.uint8)
+    settings, generator = CropSettings(cutout=0.5), np.random.default_rng(0)
+    crops = [cutout(image, settings, generator) for _ in range(100)]
     assert not image.any()
     hidden = np.array([(crop == GREY).all(2).mean() for crop in crops])
     assert 35 < (hidden > 0).sum() < 65
     assert 0.4 < hidden[hidden > 0].mean() < 0.6
     for crop in crops[:10]:
-        side = crop[:HIDDEN_SIDE, :HIDDEN_SIDE]
+        side = crop[:CUTOUT_SIDE, :CUTOUT_SIDE]
         assert (side == side[0, 0]).all()
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from dpseg.inference.hypernyms import common_name, hypernyms_of, stem, with_hypernyms
+from dpseg.inference.hypernyms import first_hypernym, hypernyms_of, stem, with_hypernyms
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.pooling import VisualEmbedding
 from dpseg.vocabulary import ClassEntry, Vocabulary
@@ -31,8 +31,8 @@ def bank():
         ("wug", None),
     ],
 )
-def test_common_name_is_of_the_most_frequent_sense(word, expected):
-    assert common_name(word) == expected
+def test_first_hypernym_is_of_the_most_frequent_sense(word, expected):
+    assert first_hypernym(word) == expected
 
 
 def test_things_of_rarer_senses_count_too():
@@ -59,11 +59,11 @@ def test_unknown_words_get_the_name_of_their_kind(bank):
     assert widened[1] == asked[1]  # in the bank
 
 
-def test_a_common_name_that_is_asked_for_is_not_shared(bank):
+def test_a_hypernym_that_is_asked_for_is_not_shared(bank):
     asked = Vocabulary([ClassEntry("astronaut"), ClassEntry("people", ("person",))])
     assert list(with_hypernyms(asked, bank)) == list(asked)
 
 
-def test_two_kinds_share_their_common_name(bank):
+def test_two_words_share_their_hypernym(bank):
     widened = with_hypernyms(Vocabulary.of("astronaut, nurse"), bank)
     assert [entry.synonyms for entry in widened] == [("person",), ("person",)]

@@ -27,7 +27,7 @@ class KilledError(Exception):
 
 
 class LineStage:
-    """Fits a line through points; every source of chance takes part."""
+    """Fits a line through points; every source of random numbers takes part."""
 
     def __init__(self, die_at=None):
         torch.manual_seed(7)

@@ -12,7 +12,7 @@ from dpseg.vocabulary import builtin_names
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = """
 sources: [{name: pets, repeat: 2}]
-tower: {batch_size: 8, crop: {size: 64}, loop: {steps: 10, seed: 3}, loss: {keep: 1.5}}
+tower: {batch_size: 8, crop: {size: 64}, loop: {steps: 10, seed: 3}, loss: {distill_weight: 1.5}}
 decoder: {batch_size: 4, crop: {size: 32}, loop: {steps: 20}, loss: {}}
 """
 
@@ -67,8 +67,24 @@ def test_values_and_defaults(write):
     assert (recipe.sources[0].repeat, recipe.sources[0].holdout_every) == (2, 0)
     assert (recipe.tower.loop.steps, recipe.tower.loop.seed) == (10, 3)
     assert recipe.decoder.loop.seed == 0
-    assert recipe.tower.loss.keep == 1.5
+    assert recipe.tower.loss.distill_weight == 1.5
     assert recipe.tower.crop.scale == (0.9, 2.0)
+
+
+def test_recipes_of_earlier_releases_are_read(write):
+    old = SMALL.replace("distill_weight", "compete: 0.5, confidence: 0.4, keep")
+    old = old.replace("size: 64", "size: 64, hide: 0.2")
+    old += "rare_repeats: 3\nkinds: {poodle: [dog]}\n"
+    write(old, "old.yaml")
+    decoder = "decoder: {half_tower_steps: 7, share: 0.5}\n"
+    recipe = load_recipe(write(f"base: old.yaml\n{decoder}tower: {{loss: {{keep: 2.5}}}}\n"))
+    assert (recipe.repeat_factor_max, recipe.hypernyms) == (3, {"poodle": ("dog",)})
+    loss = recipe.tower.loss
+    assert (loss.softmax_weight, loss.pseudo_label_threshold) == (0.5, 0.4)
+    assert (loss.distill_weight, recipe.tower.crop.cutout) == (2.5, 0.2)
+    assert (recipe.decoder.cross_fit_steps, recipe.decoder.wise_ft_alpha) == (7, 0.5)
+    with pytest.raises(DataError, match="kinds"):
+        load_recipe(write(old + "hypernyms: {}\n"))
 
 
 def test_changes_are_laid_over_the_base_key_by_key(write):
@@ -85,7 +101,7 @@ def test_changes_are_laid_over_the_base_key_by_key(write):
 @pytest.mark.parametrize(
     ("old", "new", "place"),
     [
-        ("keep: 1.5", "kept: 1.5", r"tower\.loss"),
+        ("distill_weight: 1.5", "kept: 1.5", r"tower\.loss"),
         ("repeat: 2", "repeat: often", r"sources\.0\.repeat"),
         ("batch_size: 4, ", "", r"decoder\.batch_size"),
         ("size: 64", "size: 70", r"tower\.crop.*multiple of 16"),

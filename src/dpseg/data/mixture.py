@@ -29,7 +29,7 @@ class SourceSettings:
 
     Attributes:
         name: folder name below the data root.
-        repeat: how often an epoch shows each photo; a fraction is a chance.
+        repeat: how often an epoch shows each photo; a fraction is a probability.
         exclusive: whether its labels also exclude the names of the other exclusive sources.
         too_coarse: labels of it that may contain other names; they exclude only the set's own.
         labelled: False for photos without labels.
@@ -57,8 +57,8 @@ class Mixture:
         root: folder that holds the sources.
         sources: what to mix.
         unseen: plain names whose pixels are ignored everywhere (zero-shot protocol).
-        rare_repeats: photos of rare names are shown up to this many times as often.
-        kinds: a name to the wider names that its pixels are as well.
+        repeat_factor_max: photos of rare names are shown up to this many times as often.
+        hypernyms: a name to the wider names that its pixels are as well.
         distractors: tells which words a thing of a name certainly is none of. They count as names,
             ruled out on things of the exclusive sources that label background.
 
@@ -79,8 +79,8 @@ class Mixture:
         sources: Sequence[SourceSettings],
         *,
         unseen: frozenset[str] = frozenset(),
-        rare_repeats: float = 1.0,
-        kinds: Mapping[str, Sequence[str]] | None = None,
+        repeat_factor_max: float = 1.0,
+        hypernyms: Mapping[str, Sequence[str]] | None = None,
         distractors: Callable[[str], Sequence[str]] | None = None,
     ) -> None:
         self.sources = list(sources)
@@ -94,7 +94,7 @@ class Mixture:
             {source.renamed.get(n, n): None for n in folder.names} if folder else {}
             for source, folder in zip(self.sources, folders, strict=True)
         ]
-        wider = {name: set(words) - unseen for name, words in (kinds or {}).items()}
+        wider = {name: set(words) - unseen for name, words in (hypernyms or {}).items()}
         ruled_out: dict[str, set[str]] = {}
         for index, source in enumerate(self.sources):
             unknown = set(source.too_coarse) - unseen - set(members[index])
@@ -134,7 +134,7 @@ class Mixture:
         self.includes = self._matrix(wider) | np.eye(len(self.names), dtype=bool)
         self.excludes = self._exclusions(members, folders, self._matrix(ruled_out))
         repeats = [self.sources[source].repeat for source, _ in self.samples]
-        self._repeats = self._rarity(rare_repeats) * repeats
+        self._repeats = self._rarity(repeat_factor_max) * repeats
 
     def _matrix(self, related: Mapping[str, Collection[str]]) -> BoolArray:
         """Write which names are related to which as a matrix, N N."""

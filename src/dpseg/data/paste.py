@@ -16,7 +16,7 @@ from dpseg.data.dataset import UNLABELLED, Sample
 SIDES = (0.25, 0.9)  # of the crop: the pasted thing's long side
 OUTSIDE = 0.2  # of the thing, at most, may lie beyond the crop's border
 SOFTENING = 1.0  # standard deviation of the mask's edge in pixels
-BLURRED = 0.3  # chance that the photo behind is out of focus
+BLURRED = 0.3  # probability that the photo behind is out of focus
 BLUR = (1.5, 5.0)  # its standard deviation in pixels
 
 
@@ -28,7 +28,7 @@ def paste_thing(
     Args:
         image: RGB, H W 3.
         cutout: photo of a thing; what has a class in its label is cut out.
-        generator: source of chance.
+        generator: random numbers.
 
     Returns:
         The crop with the thing, H W 3, and the thing's label, -1 around it, H W.

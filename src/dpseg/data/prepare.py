@@ -110,7 +110,7 @@ def verify(out: Path) -> dict[str, int]:
             keys = (out / f"{split}.txt").read_text(encoding="utf-8").split()
         except OSError as error:
             raise DataError(f"{out}: split {split!r} was not finished; prepare it again") from error
-        digests = _read_journal(out / f"{split}.sha256")
+        digests = _read_digests(out / f"{split}.sha256")
         for key in keys:
             path = out / "labels" / f"{key}.png"
             if not (out / "images" / f"{key}.jpg").is_file() or not path.is_file():
@@ -149,8 +149,8 @@ def _records(spec: DatasetSpec, root: Path, split: str, partial: bool) -> list[R
 def _prepare_split(
     spec: DatasetSpec, out: Path, split: str, records: list[Record], workers: int, progress: bool
 ) -> Prepared:
-    journal = out / f"{split}.sha256"
-    digests = _read_journal(journal) if journal.exists() else {}
+    digest_file = out / f"{split}.sha256"
+    digests = _read_digests(digest_file) if digest_file.exists() else {}
     pixels = np.zeros(len(spec.class_names) + 1, np.int64)
     written = 0
 
@@ -164,7 +164,7 @@ def _prepare_split(
         label = _convert(spec, record, image, path)
         return record, _digest(path), label
 
-    with ThreadPoolExecutor(workers) as pool, journal.open("a", encoding="utf-8") as file:
+    with ThreadPoolExecutor(workers) as pool, digest_file.open("a", encoding="utf-8") as file:
         batches = (records[start : start + AHEAD] for start in range(0, len(records), AHEAD))
         results = (result for batch in batches for result in pool.map(work, batch))
         for record, digest, label in track(
@@ -179,10 +179,10 @@ def _prepare_split(
             if digests.get(record.key) != digest:
                 written += 1
                 digests[record.key] = digest
-                file.write(_journal_line(record.key, digest))
+                file.write(_digest_line(record.key, digest))
                 file.flush()
     prepared = Prepared(split, len(records), written, tuple(pixels.tolist()))
-    write_text(journal, "".join(_journal_line(one.key, digests[one.key]) for one in records))
+    write_text(digest_file, "".join(_digest_line(one.key, digests[one.key]) for one in records))
     write_text(out / f"{split}.json", _manifest(spec, prepared))
     write_text(out / f"{split}.txt", "".join(f"{one.key}\n" for one in records))
     return prepared
@@ -255,12 +255,12 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _journal_line(key: str, digest: str) -> str:
+def _digest_line(key: str, digest: str) -> str:
     """Write a line of a list of checksums, in the form that `sha256sum --check` reads."""
     return f"{digest}  labels/{key}.png\n"
 
 
-def _read_journal(path: Path) -> dict[str, str]:
+def _read_digests(path: Path) -> dict[str, str]:
     """Read key to checksum; a line that was cut off by a kill is passed over."""
     digests = {}
     for line in path.read_text(encoding="utf-8").splitlines():

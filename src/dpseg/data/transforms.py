@@ -12,7 +12,7 @@ from dpseg.arrays import LabelArray
 from dpseg.data.dataset import UNLABELLED
 
 ImageArray = npt.NDArray[np.uint8]
-HIDDEN_SIDE = 64
+CUTOUT_SIDE = 64
 _GREY = 124
 
 
@@ -24,15 +24,15 @@ class CropSettings:
         size: side of the square crop in pixels.
         scale: range of the factor by which the photo's long side is set against `size`.
         jitter: largest relative change of brightness, contrast and colour.
-        grey: chance that all colour is taken away.
-        hide: chance that a square of `HIDDEN_SIDE` pixels is hidden, in every second crop.
+        grey: probability that all colour is taken away.
+        cutout: probability that a square of `CUTOUT_SIDE` pixels is hidden, in every second crop.
     """
 
     size: int = 320
     scale: tuple[float, float] = (0.9, 2.0)
     jitter: float = 0.3
     grey: float = 0.0
-    hide: float = 0.0
+    cutout: float = 0.0
 
 
 def random_crop(
@@ -44,7 +44,7 @@ def random_crop(
         image: RGB, H W 3.
         label: class positions, H W; negative values are special and survive.
         settings: how the crop is drawn.
-        generator: source of chance.
+        generator: random numbers.
 
     Returns:
         Image `size` `size` 3 and label `size` `size`; what lies outside the photo is grey and
@@ -86,7 +86,7 @@ def jitter_colours(
     Args:
         image: RGB, H W 3.
         settings: how much.
-        generator: source of chance.
+        generator: random numbers.
 
     Returns:
         The changed image, H W 3.
@@ -103,15 +103,13 @@ def jitter_colours(
     return jittered
 
 
-def hide_squares(
-    image: ImageArray, settings: CropSettings, generator: np.random.Generator
-) -> ImageArray:
+def cutout(image: ImageArray, settings: CropSettings, generator: np.random.Generator) -> ImageArray:
     """Hide random squares of a crop, so that what is there must be told from around it.
 
     Args:
         image: RGB, H W 3.
         settings: how much.
-        generator: source of chance.
+        generator: random numbers.
 
     Returns:
         The image with grey squares, H W 3.
@@ -121,9 +119,9 @@ def hide_squares(
     if generator.random() < 0.5:
         return image
     height, width = image.shape[:2]
-    rows, columns = -(-height // HIDDEN_SIDE), -(-width // HIDDEN_SIDE)
-    hidden = generator.random((rows, columns)) < settings.hide
-    mask = np.kron(hidden, np.ones((HIDDEN_SIDE, HIDDEN_SIDE), dtype=bool))[:height, :width]
+    rows, columns = -(-height // CUTOUT_SIDE), -(-width // CUTOUT_SIDE)
+    hidden = generator.random((rows, columns)) < settings.cutout
+    mask = np.kron(hidden, np.ones((CUTOUT_SIDE, CUTOUT_SIDE), dtype=bool))[:height, :width]
     covered = image.copy()
     covered[mask] = _GREY
     return covered

@@ -1,6 +1,6 @@
-"""Words that are kinds of common things: an astronaut is a person, a poodle is a dog.
+"""Hypernyms of rare words: an astronaut is a person, a poodle is a dog.
 
-The embedded model has met the common things in many photos, and most kinds of them in none. A word
+The embedded model has met common things in many photos, and most of their hyponyms in none. A word
 that it does not know by itself is asked for together with its hypernym, and is never beaten by
 it as a distractor.
 """
@@ -16,7 +16,7 @@ from dpseg.vocabulary import HYPERNYMS_FILE, Vocabulary, fold
 
 @dataclass(frozen=True, slots=True)
 class _Table:
-    """Words, cut by `stem`, to the common things that they are kinds of.
+    """Words, cut by `stem`, to the common things that are their hypernyms.
 
     Attributes:
         first: by a word's most frequent sense.
@@ -36,12 +36,12 @@ def stem(word: str) -> str:
 
 
 def hypernyms_of(word: str) -> list[str]:
-    """List the common things that a word may be a kind of, in one sense or another."""
+    """List the common things that are hypernyms of a word, in one sense or another."""
     return _table().any.get(stem(word), [])
 
 
-def common_name(word: str) -> str | None:
-    """Return the common thing that a word's most frequent sense is a kind of, if there is one.
+def first_hypernym(word: str) -> str | None:
+    """Return the hypernym of a word's most frequent sense, if it is a common thing.
 
     Args:
         word: one or more words, such as `"fire engine"`.
@@ -65,7 +65,7 @@ def with_hypernyms(vocabulary: Vocabulary, bank: PromptBank) -> Vocabulary:
     asked = {fold(word) for entry in vocabulary for word in entry.words}
     entries = []
     for entry in vocabulary:
-        wider = None if bank.find(entry) is not None else common_name(entry.name)
+        wider = None if bank.find(entry) is not None else first_hypernym(entry.name)
         if wider is not None and fold(wider) not in asked:
             entry = replace(entry, synonyms=(*entry.synonyms, wider))
         entries.append(entry)

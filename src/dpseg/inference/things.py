@@ -17,7 +17,7 @@ from PIL import Image
 from dpseg.arrays import BoolArray, FloatArray
 from dpseg.errors import require_extra
 from dpseg.imaging.masks import mean_score
-from dpseg.inference.hypernyms import common_name, stem
+from dpseg.inference.hypernyms import first_hypernym, stem
 from dpseg.segmentation import Instance, Segmentation
 from dpseg.vocabulary import ClassEntry, fold
 
@@ -44,7 +44,7 @@ def is_stuff(entry: ClassEntry) -> bool:
     Args:
         entry: its words count, and what its name is a kind of by its most frequent sense.
     """
-    kind = common_name(entry.name)
+    kind = first_hypernym(entry.name)
     words = [*entry.words, fold(entry.name).split()[-1], *([kind] if kind else [])]
     return any(stem(word) in _stuff() for word in words)
 

@@ -1,8 +1,8 @@
 """What a training loop can be begun again from: one safetensors file with JSON in its header.
 
-Tensors (weights, their average, the optimiser's moments, torch's chance) are its tensors; all else
-(the step, the place in the data, numpy's chance) is JSON. Nothing in it can run code, and it takes
-the place of the one before in a single step.
+Tensors (weights, their average, the optimiser's moments, torch's random state) are its tensors; all
+else (the step, the position in the data, numpy's random state) is JSON. Nothing in it can run code,
+and it takes the place of the one before in a single step.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class LoopState:
         settings: of the loop.
         optimiser: its moments.
         averages: the moving average of the trained weights.
-        generator: numpy's chance.
+        generator: numpy's random state.
     """
 
     stage: Stage

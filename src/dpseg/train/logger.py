@@ -25,7 +25,7 @@ LOG = "log.csv"
 EVENTS = "tensorboard"
 
 
-class Journal:
+class TrainLogger:
     """The log of a run; a context.
 
     Args:
@@ -58,7 +58,7 @@ class Journal:
         self._task = self._bar.add_task(folder.name, total=steps, completed=first, pace="")
         self._started = time.monotonic()
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> TrainLogger:
         self._bar.start()
         return self
 

@@ -24,14 +24,15 @@ from torch import Tensor, nn
 
 from dpseg.errors import CheckpointError, require_extra
 from dpseg.train.checkpoint import LoopState, load_state, save_state
-from dpseg.train.logger import Journal
+from dpseg.train.logger import TrainLogger
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from lightning_fabric.wrappers import _FabricModule
 
 Precision: TypeAlias = Literal["32-true", "bf16-mixed"]
-PATIENCE = timedelta(hours=4)  # of processes for the first one, which makes a run's prompts
+#: How long the other processes wait for the first one, which makes a run's prompts.
+PROCESS_GROUP_TIMEOUT = timedelta(hours=4)
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class LoopSettings:
         accumulate: losses whose gradients make up one optimiser step.
         checkpoint_every: steps between checkpoints.
         log_every: steps between lines of the log.
-        seed: of all chance in the stage.
+        seed: of all random numbers in the stage.
     """
 
     steps: NonNegativeInt
@@ -122,11 +123,12 @@ def launched_fabric(
     fabric = require_extra("lightning_fabric", "train")
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    parallel = fabric.strategies.DDPStrategy(timeout=PROCESS_GROUP_TIMEOUT)
     made: Fabric = fabric.Fabric(
         accelerator=accelerator,
         devices=here,
         num_nodes=processes // here,
-        strategy=fabric.strategies.DDPStrategy(timeout=PATIENCE) if processes > 1 else "auto",
+        strategy=parallel if processes > 1 else "auto",
         precision=precision,
     )
     made.launch()
@@ -167,9 +169,9 @@ def run_stage(
     state = LoopState(stage, settings, optimiser, averages, generator)
     first = load_state(folder, state)
     with ExitStack() as stack:
-        journal = None
+        logger = None
         if fabric.is_global_zero:
-            journal = stack.enter_context(Journal(folder, settings.steps, first))
+            logger = stack.enter_context(TrainLogger(folder, settings.steps, first))
         for step in range(first + 1, settings.steps + 1):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
                 group["lr"] = peak * _schedule(step - 1, settings)
@@ -180,12 +182,12 @@ def run_stage(
             if averages:
                 decay = min(settings.average, (1 + step) / (10 + step))
                 torch._foreach_lerp_(averages, [p.detach() for p in trained], 1 - decay)
-            if journal:
-                journal.advance(step)
+            if logger:
+                logger.advance(step)
             if step % settings.log_every == 0:
                 mean: Any = fabric.all_reduce(loss, reduce_op="mean")
-                if journal:
-                    journal.write(step, {"loss": float(mean), **figures, "norm": float(norm)})
+                if logger:
+                    logger.write(step, {"loss": float(mean), **figures, "norm": float(norm)})
             if step % settings.checkpoint_every == 0 or step == settings.steps:
                 _refuse_infinite(norm, step, folder)
                 if fabric.is_global_zero:

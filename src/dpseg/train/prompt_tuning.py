@@ -46,7 +46,7 @@ class TuneSettings:
         rate: peak rate of Adam, in units of the prompts, which have length 1.
         hold: weight of the pull back to where the prompts began.
         classes: at most so many compete in a step: those in the picture, and a sample of others.
-        seed: of all chance.
+        seed: of all random numbers.
     """
 
     steps: int = 120

@@ -5,6 +5,7 @@ Where `model` is a name, the recipe trains that model on CLIP towers; else it ma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,20 @@ _FREE_LOOP = {"loop": {"checkpoint_every", "log_every"}}
 #: What may change from one start of a run to the next.
 _FREE: Any = {"workers": True, "tower": _FREE_LOOP, "decoder": _FREE_LOOP, **_FREE_LOOP}
 
+#: Where a recipe of an earlier release has a key under another name: section to old and new names.
+_RENAMED: Mapping[tuple[str, ...], Mapping[str, str]] = {
+    (): {"rare_repeats": "repeat_factor_max", "kinds": "hypernyms"},
+    ("tower", "loss"): {
+        "keep": "distill_weight",
+        "keep_scale": "distill_scale",
+        "keep_places": "distill_positions",
+        "compete": "softmax_weight",
+        "confidence": "pseudo_label_threshold",
+    },
+    ("decoder",): {"half_tower_steps": "cross_fit_steps", "share": "wise_ft_alpha"},
+    **{(*stage, "crop"): {"hide": "cutout"} for stage in ((), ("tower",), ("decoder",))},
+}
+
 
 class StageRecipe(BaseModel):
     """What every stage says: how batches are drawn, and how long it trains.
@@ -43,7 +58,7 @@ class StageRecipe(BaseModel):
     Attributes:
         batch_size: crops of a step.
         crop: how they are drawn.
-        paste: chance that a thing of the `pasted` sources is pasted into a crop.
+        paste: probability that a thing of the `pasted` sources is pasted into a crop.
         loop: how long it trains.
     """
 
@@ -71,16 +86,16 @@ class DecoderRecipe(StageRecipe):
 
     Attributes:
         loss: rates and chances.
-        half_tower_steps: the decoder learns on each half of the photos in turn, by the features of
+        cross_fit_steps: the decoder learns on each half of the photos in turn, by the features of
             a tower that is trained for this many steps on the other half; 0 learns on all photos,
             by the features of the tower that has seen them.
-        share: of the trained weights in the result; the rest is of those that it began with, which
-            makes up for what a further run forgets (weight-space ensembling).
+        wise_ft_alpha: weight of the trained weights in the result, in (0, 1]; the rest is of those
+            that it began with, which makes up for what a further run forgets (WiSE-FT).
     """
 
     loss: DecoderSettings
-    half_tower_steps: int = 0
-    share: float = Field(1.0, gt=0, le=1)
+    cross_fit_steps: int = 0
+    wise_ft_alpha: float = Field(1.0, gt=0, le=1)
 
 
 class Recipe(BaseModel):
@@ -90,8 +105,8 @@ class Recipe(BaseModel):
         sources: folders below the data root, and how they are mixed.
         tower: stage one.
         decoder: stage two.
-        rare_repeats: photos of rare names are shown up to this many times as often.
-        kinds: a name to the wider names that its pixels are as well.
+        repeat_factor_max: photos of rare names are shown up to this many times as often.
+        hypernyms: a name to the wider names that its pixels are as well.
         distractors: whether common words that a labelled thing is not are learnt as not it.
         mean_with: runs beside this one whose models' weights are averaged with those of the model
             that it starts from.
@@ -104,8 +119,8 @@ class Recipe(BaseModel):
     sources: tuple[SourceSettings, ...]
     tower: TowerRecipe
     decoder: DecoderRecipe
-    rare_repeats: float = 1.0
-    kinds: dict[str, tuple[str, ...]] = {}
+    repeat_factor_max: float = 1.0
+    hypernyms: dict[str, tuple[str, ...]] = {}
     distractors: bool = False
     mean_with: tuple[str, ...] = ()
     unseen: str | None = None
@@ -213,8 +228,21 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
         raise DataError(f"cannot read recipe {path}: {error}") from error
     if not isinstance(values, dict):
         raise DataError(f"recipe {path} holds no mapping")
+    _rename_keys(values)
     base = values.pop("base", None)
     return _merge(_read(path.parent / base, (*above, path.resolve())), values) if base else values
+
+
+def _rename_keys(values: dict[str, Any]) -> None:
+    """Give the keys of an earlier release their names of today, in place."""
+    for path, names in _RENAMED.items():
+        section: Any = values
+        for key in path:
+            section = section.get(key) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            for old, new in names.items():
+                if old in section and new not in section:
+                    section[new] = section.pop(old)
 
 
 def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 BUILTIN_FOLDER = Path(__file__).parents[1] / "vocabularies"
-HYPERNYMS_FILE = BUILTIN_FOLDER / "kinds.tsv"  # words that are kinds of common ones, from WordNet
+HYPERNYMS_FILE = BUILTIN_FOLDER / "hypernyms.tsv"  # of words, among common ones, from WordNet
 SYNONYM_MARK = "|"
 _COMMAS = re.compile("[,\uff0c\u3001\u060c]")  # also of full width, ideographic, and Arabic
 FILE_KEYS = frozenset({"name", "synonyms", "description", "parent"})

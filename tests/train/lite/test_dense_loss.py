@@ -11,9 +11,9 @@ from scipy.stats import entropy
 from dpseg.train.lite.dense_loss import (
     balanced_sigmoid_loss,
     cell_targets,
-    keep_scores_loss,
+    distillation_loss,
     masked_softmax_loss,
-    opinion_loss,
+    pseudo_label_loss,
 )
 
 
@@ -130,9 +130,9 @@ def test_batch_without_any_present_name_has_finite_losses(scored):
 def test_kept_scores_cost_their_divergence(normal):
     student, teacher = normal(7, 30), normal(7, 30)
     expected = entropy(softmax(teacher * 3, axis=1), softmax(student * 3, axis=1), axis=1).mean()
-    found = keep_scores_loss(student, teacher, scale=3.0)
+    found = distillation_loss(student, teacher, scale=3.0)
     assert found.item() == pytest.approx(expected, rel=1e-4)
-    assert keep_scores_loss(teacher, teacher, scale=3.0).item() == pytest.approx(0, abs=1e-6)
+    assert distillation_loss(teacher, teacher, scale=3.0).item() == pytest.approx(0, abs=1e-6)
 
 
 def test_opinion_counts_where_labels_are_silent_and_the_teacher_is_sure(normal):
@@ -140,7 +140,7 @@ def test_opinion_counts_where_labels_are_silent_and_the_teacher_is_sure(normal):
     generator = np.random.default_rng(1)
     positive = torch.from_numpy((generator.random((2, 9, 3)) < 0.2).astype(np.float32))
     negative = torch.from_numpy((generator.random((2, 9, 3)) < 0.4).astype(np.float32))
-    loss = opinion_loss(student, teacher, positive=positive, negative=negative, confidence=0.6)
+    loss = pseudo_label_loss(student, teacher, positive=positive, negative=negative, threshold=0.6)
     total, counted = 0.0, 0
     for image in range(2):
         for place in range(9):
@@ -156,5 +156,5 @@ def test_opinion_counts_where_labels_are_silent_and_the_teacher_is_sure(normal):
 
 def test_no_opinion_is_no_loss(normal):
     scores, labelled = normal(4, 3), torch.ones(4, 2)
-    loss = opinion_loss(scores, scores, positive=labelled, negative=labelled, confidence=0.1)
+    loss = pseudo_label_loss(scores, scores, positive=labelled, negative=labelled, threshold=0.1)
     assert loss.item() == 0

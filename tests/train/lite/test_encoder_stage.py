@@ -96,23 +96,25 @@ def loss_of(stage):
 def test_starts_near_the_teacher_and_without_pictures(make_stage, half_size):
     stage = make_stage(teacher_at_half_size=half_size)
     _, figures = loss_of(stage)
-    near = figures["keep"]
+    near = figures["distillation"]
     assert (near < 1e-2) != half_size  # at half size the teacher sees something else
     assert figures["dual"] == pytest.approx(figures["text"], rel=1e-5)  # no region is known yet
     stage.module.tower.projection.weight.data += 0.05
     _, figures = loss_of(stage)
-    assert figures["keep"] > near + 1e-3
+    assert figures["distillation"] > near + 1e-3
     assert figures["dual"] != figures["text"]
 
 
 def test_total_weighs_its_terms(make_stage):
-    stage = make_stage(keep=3.0, visual=0.25, self_training=0.5, confidence=0.0)
+    stage = make_stage(
+        distill_weight=3.0, visual=0.25, self_training=0.5, pseudo_label_threshold=0.0
+    )
     loss_of(stage)
     stage.module.tower.projection.weight.data += 0.05
     total, figures = loss_of(stage)
-    assert figures["opinion"] > 0
-    expected = figures["text"] + 0.25 * figures["dual"] + 3.0 * figures["keep"]
-    expected += 0.5 * figures["opinion"]
+    assert figures["pseudo_label"] > 0
+    expected = figures["text"] + 0.25 * figures["dual"] + 3.0 * figures["distillation"]
+    expected += 0.5 * figures["pseudo_label"]
     assert total.item() == pytest.approx(expected, rel=1e-5)
 
 
@@ -129,7 +131,7 @@ def test_large_enough_regions_become_visual_prompts(make_stage):
 
 
 def test_learns_a_batch_by_heart(make_stage, tmp_path):
-    stage = make_stage(SameBatch([8, 4, 0]), keep=0.0, adapter_lr=1e-2)
+    stage = make_stage(SameBatch([8, 4, 0]), distill_weight=0.0, adapter_lr=1e-2)
     _, before = loss_of(stage)
     run_stage(stage, LoopSettings(steps=15, warmup=1, average=0.0), tmp_path / "run")
     _, after = loss_of(stage)
@@ -137,17 +139,17 @@ def test_learns_a_batch_by_heart(make_stage, tmp_path):
 
 
 def test_the_average_teaches_only_where_labels_are_silent(make_stage):
-    labelled = make_stage(SameBatch([8, 8, 0]), self_training=1.0, confidence=0.0)
-    assert loss_of(labelled)[1]["opinion"] == 0
-    silent = make_stage(SameBatch([8, 4, 0]), self_training=1.0, confidence=0.0)
-    assert loss_of(silent)[1]["opinion"] > 0
-    unsure = make_stage(SameBatch([8, 4, 0]), self_training=1.0, confidence=1.0)
-    assert loss_of(unsure)[1]["opinion"] == 0
+    labelled = make_stage(SameBatch([8, 8, 0]), self_training=1.0, pseudo_label_threshold=0.0)
+    assert loss_of(labelled)[1]["pseudo_label"] == 0
+    silent = make_stage(SameBatch([8, 4, 0]), self_training=1.0, pseudo_label_threshold=0.0)
+    assert loss_of(silent)[1]["pseudo_label"] > 0
+    unsure = make_stage(SameBatch([8, 4, 0]), self_training=1.0, pseudo_label_threshold=1.0)
+    assert loss_of(unsure)[1]["pseudo_label"] == 0
 
 
 def test_competition_adds_to_the_loss(make_stage):
     plain, competing = (
-        loss_of(make_stage(SameBatch([8, 4, 0]), compete=weight))[1]["text"]
+        loss_of(make_stage(SameBatch([8, 4, 0]), softmax_weight=weight))[1]["text"]
         for weight in (0.0, 2.0)
     )
     assert competing > plain + 0.1

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.slow
 FILES = ("aligned.safetensors", "tuned.safetensors", MODEL_FILE, BANK_FILE)
 ANCHORS = ["dog", "cat", "grass", "animal"]
 LOOP = LoopSettings(steps=3, warmup=1, checkpoint_every=2, log_every=1)
-TOWER_LOSS = TowerSettings(compete=1.0, adapter_lr=1e-2)
+TOWER_LOSS = TowerSettings(softmax_weight=1.0, adapter_lr=1e-2)
 CROP = CropSettings(size=64, scale=(1.0, 1.5))
 RECIPE = Recipe(
     sources=(
@@ -251,7 +251,9 @@ def test_decoder_can_learn_from_photos_that_its_tower_has_not_seen(
     monkeypatch.setattr(DecoderTraining, "loss", watched)
     monkeypatch.setattr(lite, "run_stage", watched_stage)
     loop = replace(RECIPE.decoder.loop, steps=8)
-    decoder = RECIPE.decoder.model_copy(update={"half_tower_steps": 2, "loop": loop, "share": 0.25})
+    decoder = RECIPE.decoder.model_copy(
+        update={"cross_fit_steps": 2, "loop": loop, "wise_ft_alpha": 0.25}
+    )
     folder = train(tmp_path / "halves", RECIPE.model_copy(update={"decoder": decoder}))
     halves = [load_lite(folder / f"half{which}.safetensors") for which in (0, 1)]
     tuned, final = (load_lite(folder / name) for name in ("tuned.safetensors", MODEL_FILE))

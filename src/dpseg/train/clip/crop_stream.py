@@ -27,7 +27,7 @@ class CropStream(Dataset[tuple[Tensor, Tensor]]):
     Args:
         folder: labelled photos, shown once an epoch.
         crop: how crops are drawn; its `scale` is of the photo's short side here.
-        seed: of all chance.
+        seed: of all random numbers.
     """
 
     def __init__(self, folder: LabelledFolder, crop: CropSettings, seed: int) -> None:

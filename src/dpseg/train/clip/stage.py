@@ -188,8 +188,8 @@ class ClipTraining:
 
     def _choose(self, counts: np.ndarray[Any, Any], generator: np.random.Generator) -> Tensor:
         """Take the classes that most pixels show, then others at random."""
-        chance = counts[self._seen] + generator.random(len(self._seen))
-        most = np.argsort(-chance, kind="stable")[: self.settings.classes]
+        order = counts[self._seen] + generator.random(len(self._seen))
+        most = np.argsort(-order, kind="stable")[: self.settings.classes]
         return torch.from_numpy(np.sort(self._seen[most]))
 
     def _places(self, labels: Tensor) -> Tensor:

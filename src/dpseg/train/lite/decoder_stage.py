@@ -44,11 +44,11 @@ class DecoderSettings:
     Attributes:
         lr: peak learning rate.
         classes: names asked for in a step, K.
-        strategy_shares: chance of dual, text-only and visual-only prompts.
-        drop: chance that a guidance level, or the token-wise costs, are left out.
-        token_drop: chance that a name's tokens are left out, words and parts on their own.
+        strategy_shares: probability of dual, text-only and visual-only prompts.
+        drop: probability that a guidance level, or the token-wise costs, are left out.
+        token_drop: probability that a name's tokens are left out, words and parts on their own.
         token_noise: largest length of random error added to a part's unit vector.
-        refined: chance that a step is a refinement round, its prompts moved towards what the
+        refined: probability that a step is a refinement round, its prompts moved towards what the
             network found in each crop.
         min_cells: smallest region, in cells of the image embedding, that makes a visual prompt.
         auxiliary: weight of the early heads' loss.
@@ -200,8 +200,8 @@ class DecoderTraining:
     def _choose_classes(self, batch: Batch, generator: np.random.Generator) -> Tensor:
         """Take the names in the batch, then others at random."""
         amount = batch.targets[STRIDE][0].sum((0, 1)).numpy()
-        chance = amount + 1e-3 * generator.random(len(amount)) * amount.max(initial=1.0)
-        present = np.argsort(-chance, kind="stable")[: self.settings.classes]
+        order = amount + 1e-3 * generator.random(len(amount)) * amount.max(initial=1.0)
+        present = np.argsort(-order, kind="stable")[: self.settings.classes]
         return torch.from_numpy(generator.permutation(present))
 
     def _options(self, generator: np.random.Generator) -> ForwardOptions:

@@ -1,8 +1,8 @@
 """The dense losses: per-class sigmoid on what labels say, KL on what they do not.
 
 A softmax over the training names would teach the tower that every other word loses. So each name
-is scored on its own, only where the labels rule it in or out, and at random places the scores over
-thousands of ImageNet names are held near those of the untrained tower.
+is scored on its own, only where the labels rule it in or out, and at random positions the scores
+over thousands of ImageNet names are held near those of the untrained tower.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def masked_softmax_loss(logits: Tensor, positive: Tensor, negative: Tensor) -> T
         logits: ... N.
         positive: weight in [0, 1] of "is this name", like `logits`.
         negative: weight in [0, 1] of "is not this name", like `logits`; where both are zero the
-            name takes no part at that place.
+            name takes no part at that position.
 
     Returns:
         A scalar.
@@ -99,20 +99,20 @@ def masked_softmax_loss(logits: Tensor, positive: Tensor, negative: Tensor) -> T
     return ((positive * -log_share).sum(0) / (amount + 1.0)).sum() / present
 
 
-def opinion_loss(
-    student: Tensor, teacher: Tensor, *, positive: Tensor, negative: Tensor, confidence: float
+def pseudo_label_loss(
+    student: Tensor, teacher: Tensor, *, positive: Tensor, negative: Tensor, threshold: float
 ) -> Tensor:
-    """Follow a teacher's sure opinion where labels name nothing.
+    """Learn a teacher's pseudo labels where labels name nothing.
 
     Args:
         student: scaled cosines to the N labelled names and R others, ... (N + R).
         teacher: the teacher's, without gradient, ... (N + R).
         positive: weight in [0, 1] of "is this name", ... N.
         negative: weight in [0, 1] of "is not this name", ... N; what it rules out takes no part.
-        confidence: least share of the teacher's best name.
+        threshold: probability that the teacher's best name needs, in [0, 1].
 
     Returns:
-        Mean over all places of the cross-entropy where the teacher is sure, a scalar.
+        Mean over all positions of the cross-entropy where the teacher is sure, a scalar.
 
     Source: mean teacher and confidence threshold of semi-supervised segmentation; a list of common
     names beside the labelled ones is a dpseg choice, so that a silent pixel may be anything.
@@ -121,17 +121,17 @@ def opinion_loss(
     others = student.shape[-1] - negative.shape[-1]
     ruled_out = F.pad(negative > 0, (0, others), value=False)  # ... (N + R)
     share, name = teacher.masked_fill(ruled_out, -1e4).softmax(-1).max(-1)
-    sure = silent & (share > confidence)
+    sure = silent & (share > threshold)
     rows = student[sure].masked_fill(ruled_out[sure], -1e4)
     return F.cross_entropy(rows, name[sure], reduction="sum") / silent.numel()
 
 
-def keep_scores_loss(student: Tensor, teacher: Tensor, *, scale: float) -> Tensor:
+def distillation_loss(student: Tensor, teacher: Tensor, *, scale: float) -> Tensor:
     """Hold the student's distribution over many names near the teacher's.
 
     Args:
-        student: cosines to N names at some places, places N.
-        teacher: the untrained tower's cosines at the same places, places N.
+        student: cosines to N names at some positions, P N.
+        teacher: the untrained tower's cosines at the same positions, P N.
         scale: multiplies cosines before the softmax.
 
     Returns:

@@ -1,9 +1,9 @@
 """Stage one: dense fine-tuning of the image tower, text map and shallow trunk frozen.
 
-The tower learns to say at every place which names are there. Four terms: each name's score from
-its text alone, each name's score from text and a picture of it (a recent region of another
-photo), faithfulness to the untrained tower over ImageNet's thousands of names, and, where labels
-are silent, agreement with its own moving average on which common name is there.
+The tower learns which names are at each position. Four terms: each name's score from its text
+alone, each name's score from text and a picture of it (a recent region of another photo),
+distillation of the untrained tower over ImageNet's thousands of names, and, where labels are
+silent, pseudo labels by its own moving average among the common names.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from torch.nn import functional as F
 from dpseg.encoders.lite import STRIDE, LiteImageTower
 from dpseg.train.lite.dense_loss import (
     balanced_sigmoid_loss,
-    keep_scores_loss,
+    distillation_loss,
     masked_softmax_loss,
-    opinion_loss,
+    pseudo_label_loss,
 )
 from dpseg.train.lite.region_queue import RegionQueue
 from dpseg.train.lite.sampling import Batch, BatchSampler, NameVariants
@@ -38,26 +38,26 @@ class TowerSettings:
     Attributes:
         trunk_lr: peak rate of the pretrained convolutions.
         adapter_lr: peak rate of the adapter, the projection and the score's scale.
-        keep: weight of the faithfulness term.
-        keep_scale: sharpness of the compared distributions.
-        keep_places: places compared a batch, at most.
+        distill_weight: weight of the distillation of the untrained tower.
+        distill_scale: sharpness of the compared distributions.
+        distill_positions: positions compared a batch, at most.
         teacher_at_half_size: whether the untrained tower also looks at half-size images.
-        compete: weight of the softmax over the names that labels rule in or out.
+        softmax_weight: weight of the softmax over the names that labels rule in or out.
         visual: weight of the terms with visual prompts.
-        self_training: weight of the moving average's opinion where labels are silent.
-        confidence: least share of its best name for that opinion to count.
+        self_training: weight of the moving average's pseudo labels where labels are silent.
+        pseudo_label_threshold: probability that a pseudo label needs, in [0, 1].
     """
 
     trunk_lr: float = 1e-4
     adapter_lr: float = 1e-3
-    keep: float = 2.0
-    keep_scale: float = 20.0
-    keep_places: int = 400
+    distill_weight: float = 2.0
+    distill_scale: float = 20.0
+    distill_positions: int = 400
     teacher_at_half_size: bool = False
-    compete: float = 0.0
+    softmax_weight: float = 0.0
     visual: float = 0.5
     self_training: float = 0.0
-    confidence: float = 0.6
+    pseudo_label_threshold: float = 0.6
 
 
 class TowerModule(nn.Module):
@@ -76,11 +76,11 @@ class TowerStage:
 
     Args:
         tower: aligned tower; its present state is also the teacher.
-        teacher: the untrained tower to stay faithful to.
+        teacher: the untrained tower, which is distilled.
         sampler: batches with targets for cells of the tower's stride.
         names: joint text embeddings of the mixture's names.
         others: joint text embeddings of common names beside them, unit length, R D.
-        anchors: joint embeddings of the names to be faithful on, A D.
+        anchors: joint embeddings of the names that are distilled, A D.
         settings: loss weights and rates.
     """
 
@@ -128,73 +128,78 @@ class TowerStage:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
                 shallow, _ = module.tower.shallow(batch.images)
-                old_places, own_places = self._taught_places(batch, shallow, averaged.tower)
-            new_places = _unit_places(module.tower.deep(shallow)[0])  # B (h w) D
+                teacher_embedding, average_embedding = self._embed_by_teachers(
+                    batch, shallow, averaged.tower
+                )
+            embedding = _unit_positions(module.tower.deep(shallow)[0])  # B (h w) D
+        teacher_embedding, average_embedding = by_teachers
 
         text = F.normalize(self.names.draw(generator).mean(1), dim=-1)  # N D
         drawn, known = module.queue.draw(generator, regions=int(generator.integers(1, 4)))
         visual = F.normalize(drawn["class_wise"].mean(1), dim=-1)  # N D
         dual = F.normalize(text + known[:, None] * visual, dim=-1)
-        text_loss = self._name_loss(new_places @ text.T, positive, negative)
-        dual_loss = self._name_loss(new_places @ dual.T, positive, negative)
-        opinion = self._opinion(new_places, own_places, text, averaged, positive, negative)
-
-        count = new_places.shape[0] * new_places.shape[1]
-        compared = min(settings.keep_places, count)
-        places = torch.from_numpy(generator.choice(count, compared, replace=False))
-        keep = keep_scores_loss(
-            new_places.flatten(0, 1)[places] @ self.anchors.T,
-            old_places.flatten(0, 1)[places] @ self.anchors.T,
-            scale=settings.keep_scale,
+        text_loss = self._name_loss(embedding @ text.T, positive, negative)
+        dual_loss = self._name_loss(embedding @ dual.T, positive, negative)
+        pseudo_label = self._pseudo_label_loss(
+            embedding, average_embedding, text, averaged, positive, negative
         )
-        self._remember(new_places.detach(), positive)
-        total = text_loss + settings.visual * dual_loss + settings.keep * keep
-        total = total + settings.self_training * opinion
+
+        count = embedding.shape[0] * embedding.shape[1]
+        compared = min(settings.distill_positions, count)
+        positions = torch.from_numpy(generator.choice(count, compared, replace=False))
+        distillation = distillation_loss(
+            embedding.flatten(0, 1)[positions] @ self.anchors.T,
+            teacher_embedding.flatten(0, 1)[positions] @ self.anchors.T,
+            scale=settings.distill_scale,
+        )
+        self._remember(embedding.detach(), positive)
+        total = text_loss + settings.visual * dual_loss + settings.distill_weight * distillation
+        total = total + settings.self_training * pseudo_label
         return total, {
             "text": text_loss.item(),
             "dual": dual_loss.item(),
-            "keep": keep.item(),
-            "opinion": opinion.item(),
+            "distillation": distillation.item(),
+            "pseudo_label": pseudo_label.item(),
             "scale": module.log_scale.exp().item(),
             "bias": module.bias.item(),
         }
 
-    def _taught_places(
+    def _embed_by_teachers(
         self, batch: Batch, shallow: Tensor, averaged: LiteImageTower
     ) -> tuple[Tensor, Tensor | None]:
-        """Embed places by the untrained tower, and by the average if it teaches, B (h w) D."""
+        """Embed positions by the untrained tower, and by the average if it teaches, B (h w) D."""
         settings = self.settings
-        old_places = own_places = None
+        teacher_embedding = average_embedding = None
         if settings.self_training or settings.teacher_at_half_size:
             small_images = F.interpolate(batch.true_images, scale_factor=0.5, mode="area")
             sizes = [averaged.shallow(images)[0] for images in (batch.true_images, small_images)]
             if settings.self_training:
-                own_places = _places_at_two_sizes(averaged, *sizes)
+                average_embedding = _embed_at_two_sizes(averaged, *sizes)
             if settings.teacher_at_half_size:
-                old_places = _places_at_two_sizes(self.teacher, *sizes)
-        if old_places is None:
-            old_places = _unit_places(self.teacher.deep(shallow)[0])
-        return old_places, own_places
+                teacher_embedding = _embed_at_two_sizes(self.teacher, *sizes)
+        if teacher_embedding is None:
+            teacher_embedding = _unit_positions(self.teacher.deep(shallow)[0])
+        return teacher_embedding, average_embedding
 
-    def _opinion(
+    def _pseudo_label_loss(
         self,
-        new_places: Tensor,
-        own_places: Tensor | None,
+        embedding: Tensor,
+        average_embedding: Tensor | None,
         text: Tensor,
         averaged: TowerModule,
         positive: Tensor,
         negative: Tensor,
     ) -> Tensor:
-        """Compare places with the average's opinion of them."""
-        if own_places is None:
-            return new_places.new_zeros(())
+        """Learn what the moving average is sure of where labels are silent."""
+        if average_embedding is None:
+            return embedding.new_zeros(())
         common = torch.cat([text, self.others])  # (N + R) D
-        return opinion_loss(
-            self.module.log_scale.exp() * (new_places @ common.T),
-            averaged.log_scale.exp() * (own_places @ common.T),
+        return pseudo_label_loss(
+            self.module.log_scale.exp() * (embedding @ common.T),
+            averaged.log_scale.exp() * (average_embedding @ common.T),
             positive=positive,
             negative=negative,
-            confidence=self.settings.confidence,
+            threshold=self.settings.pseudo_label_threshold,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -205,34 +210,35 @@ class TowerStage:
         """Set the sampler to where `state_dict` was taken."""
         self.sampler.load_state_dict(state)
 
-    def _remember(self, places: Tensor, positive: Tensor) -> None:
-        """Pool the batch's regions (places B (h w) D, fractions B (h w) N) into the queue."""
-        pooled = F.normalize(positive.transpose(1, 2) @ places, dim=-1)  # B N D
+    def _remember(self, positions: Tensor, positive: Tensor) -> None:
+        """Pool the batch's regions (positions B (h w) D, fractions B (h w) N) into the queue."""
+        pooled = F.normalize(positive.transpose(1, 2) @ positions, dim=-1)  # B N D
         large = positive.sum(1) >= MIN_CELLS  # B N
         for image, name in large.nonzero().tolist():
             self.module.queue.push(name, {"class_wise": pooled[image, name]})
 
     def _name_loss(self, cosine: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        weight = self.settings.softmax_weight
         logits = self.module.log_scale.exp() * cosine + self.module.bias
         loss = balanced_sigmoid_loss(logits, positive, negative)
-        if self.settings.compete:
-            loss = loss + self.settings.compete * masked_softmax_loss(logits, positive, negative)
+        if weight:
+            loss = loss + weight * masked_softmax_loss(logits, positive, negative)
         return loss
 
 
-def _unit_places(embedding: Tensor) -> Tensor:
-    """List an embedding's places at unit length, B D h w to B (h w) D."""
+def _unit_positions(embedding: Tensor) -> Tensor:
+    """List an embedding's positions at unit length, B D h w to B (h w) D."""
     return F.normalize(embedding.float().flatten(2).transpose(1, 2), dim=-1)
 
 
-def _places_at_two_sizes(tower: LiteImageTower, shallow: Tensor, small_shallow: Tensor) -> Tensor:
+def _embed_at_two_sizes(tower: LiteImageTower, shallow: Tensor, small_shallow: Tensor) -> Tensor:
     """Average a tower's embeddings of an image and of its half-size copy, B (h w) D, unit length.
 
     Objects are known better where they are small in view, outlines where they are large.
     """
     whole = F.normalize(tower.deep(shallow)[0].float(), dim=1)
     small = F.normalize(tower.deep(small_shallow)[0].float(), dim=1)
-    return _unit_places(whole + F.interpolate(small, whole.shape[-2:], mode="bilinear"))
+    return _unit_positions(whole + F.interpolate(small, whole.shape[-2:], mode="bilinear"))
 
 
 def _trained_trunk(tower: LiteImageTower) -> list[nn.Parameter]:

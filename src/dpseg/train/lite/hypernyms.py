@@ -1,8 +1,8 @@
-"""Which words are kinds of which rival, from WordNet: an astronaut is a person, a poodle a dog.
+"""The table of hypernyms, from WordNet: an astronaut is a person, a poodle a dog.
 
     python -m dpseg.train.lite.hypernyms
 
-writes the table that ships (`dpseg/vocabularies/kinds.tsv`) again. It needs Debian's package
+writes the table that ships (`dpseg/vocabularies/hypernyms.tsv`) again. It needs Debian's package
 `wordnet-base`.
 """
 
@@ -26,7 +26,7 @@ from dpseg.vocabulary import HYPERNYMS_FILE
 INSULT = re.compile("slur|offensive|derogatory|disparag|obscen|vulgar")
 
 
-def kinds_of(
+def hyponyms_of(
     names: Sequence[str],
     synsets: Mapping[int, Synset],
     senses: Mapping[str, Sequence[int]],
@@ -45,23 +45,23 @@ def kinds_of(
         the name, such as "polar bear"; names that WordNet does not have are left out.
     """
     own = {name: senses[name][0] for name in names if name in senses}
-    kinds: dict[str, list[str]] = {name: [] for name in own}
+    hyponyms: dict[str, list[str]] = {name: [] for name in own}
     for word, offsets in sorted(senses.items()):
         common = [offset for offset in offsets if _is_common(synsets[offset])]
         for sense in common[rank : rank + 1]:
             above = ancestors(synsets, sense) | {sense}
             for name, offset in own.items():
                 if offset in above and word.split()[-1] != name.split()[-1]:
-                    kinds[name].append(word)
-    return kinds
+                    hyponyms[name].append(word)
+    return hyponyms
 
 
 def _is_common(synset: Synset) -> bool:
     return not synset.instance and not INSULT.search(synset.gloss)
 
 
-def write_kinds(path: Path, folder: Path = WORDNET_FOLDER) -> None:
-    """Write the kinds of every rival: a line each, words by their first and by their second sense.
+def write_hypernyms(path: Path, folder: Path = WORDNET_FOLDER) -> None:
+    """Write every distractor's hyponyms on a line, by their first and by their second sense.
 
     Tabs stand before the two lists, and `|` between words. Narrower names come first: a pagoda is
     a temple before it is a building.
@@ -74,7 +74,7 @@ def write_kinds(path: Path, folder: Path = WORDNET_FOLDER) -> None:
         DataError: there is no database.
     """
     database = read_noun_synsets(folder), read_noun_senses(folder)
-    first, second = (kinds_of(distractor_names(), *database, rank) for rank in (0, 1))
+    first, second = (hyponyms_of(distractor_names(), *database, rank) for rank in (0, 1))
     lines = (
         f"{name}\t{'|'.join(first[name])}\t{'|'.join(second[name])}\n"
         for name in sorted(first, key=lambda name: len(first[name]))
@@ -84,4 +84,4 @@ def write_kinds(path: Path, folder: Path = WORDNET_FOLDER) -> None:
 
 
 if __name__ == "__main__":
-    write_kinds(HYPERNYMS_FILE)
+    write_hypernyms(HYPERNYMS_FILE)

@@ -45,7 +45,7 @@ class RegionQueue(nn.Module):
         """Draw random regions of every name, with repeats where few are known.
 
         Args:
-            generator: source of chance.
+            generator: random numbers.
             regions: R.
 
         Returns:

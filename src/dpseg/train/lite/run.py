@@ -45,7 +45,7 @@ _ALIGNED, _TUNED = "aligned.safetensors", "tuned.safetensors"
 
 
 @dataclass(frozen=True)
-class _Lesson:
+class TrainContext:
     """What every stage trains with.
 
     `others` are embeddings R D of common names that are not the mixture's.
@@ -81,8 +81,8 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         data_root,
         recipe.sources,
         unseen=_unseen_names(recipe, data_root),
-        rare_repeats=recipe.rare_repeats,
-        kinds=recipe.kinds,
+        repeat_factor_max=recipe.repeat_factor_max,
+        hypernyms=recipe.hypernyms,
         distractors=_unrelated if recipe.distractors else None,
     )
     keep_recipe(recipe, folder)
@@ -104,20 +104,20 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         embedded, _ = embed_variants(aligned.text_map, text_tower, common, aligned.config.templates)
         others = embedded.mean
 
-    lesson = _Lesson(recipe, aligned, mixture, variants, tokens, others)
+    context = TrainContext(recipe, aligned, mixture, variants, tokens, others)
 
     begun = [start, *(folder.parent / name for name in recipe.mean_with)] if start else []
     model = mean_model([load_lite(one / MODEL_FILE) for one in begun] or [copy.deepcopy(aligned)])
     if not (folder / _TUNED).exists():
         if recipe.tower.loop.steps:
-            _tune_tower(lesson, model, mixture, recipe.tower.loop, folder / "tower")
+            _tune_tower(context, model, mixture, recipe.tower.loop, folder / "tower")
         save_lite(model, folder / _TUNED)
     model = load_lite(folder / _TUNED)  # rounded to half precision, as a run begun again has it
     if recipe.decoder.loop.steps:
-        _train_decoder(lesson, model, folder)
+        _train_decoder(context, model, folder)
     save_lite(model, folder / MODEL_FILE)
     shown = mixture.labelled_by_people().few_of_each(REGION_PHOTOS)
-    queue = _decoder_training(lesson, model, shown).collect_regions(REGION_BATCHES)
+    queue = _decoder_training(context, model, shown).collect_regions(REGION_BATCHES)
     finished = load_lite(folder / MODEL_FILE)
     engine = lite_engine(finished, text_tower=text_tower)
     cache = PromptCache(folder / "prompts")
@@ -158,12 +158,12 @@ def _aligned(recipe: Recipe, text_tower: MiniLM, data_root: Path, path: Path) ->
 
 
 def _tune_tower(
-    lesson: _Lesson, model: LiteModel, mixture: Mixture, loop: LoopSettings, folder: Path
+    context: TrainContext, model: LiteModel, mixture: Mixture, loop: LoopSettings, folder: Path
 ) -> None:
-    settings = lesson.recipe.tower
+    settings = context.recipe.tower
     stage = TowerStage(
         tower=model.tower,
-        teacher=lesson.aligned.tower,
+        teacher=context.aligned.tower,
         sampler=BatchSampler(
             mixture,
             crop=settings.crop,
@@ -171,9 +171,9 @@ def _tune_tower(
             cells=(STRIDE,),
             paste=settings.paste,
         ),
-        names=lesson.variants,
-        others=lesson.others,
-        anchors=anchor_embeddings(lesson.aligned.text_map),
+        names=context.variants,
+        others=context.others,
+        anchors=anchor_embeddings(context.aligned.text_map),
         settings=settings.loss,
     )
     stage.module.log_scale.data.copy_(model.network.log_scale.data)
@@ -184,27 +184,27 @@ def _tune_tower(
     calibrate_levels(model.tower, stage.sampler)
 
 
-def _train_decoder(lesson: _Lesson, model: LiteModel, folder: Path) -> None:
-    settings = lesson.recipe.decoder
+def _train_decoder(context: TrainContext, model: LiteModel, folder: Path) -> None:
+    settings = context.recipe.decoder
     before = copy.deepcopy(model.network.state_dict())
     stage: DecoderTraining | CrossFitting
-    if settings.half_tower_steps:
-        halves = [_half_tower(lesson, folder, which) for which in (0, 1)]
+    if settings.cross_fit_steps:
+        halves = [_half_tower(context, folder, which) for which in (0, 1)]
         for half in halves:
             half.network = model.network  # one decoder on both
-        unseen = [lesson.mixture.half(1), lesson.mixture.half(0)]
+        unseen = [context.mixture.half(1), context.mixture.half(0)]
         stage = CrossFitting(
-            [_decoder_training(lesson, *pair) for pair in zip(halves, unseen, strict=True)]
+            [_decoder_training(context, *pair) for pair in zip(halves, unseen, strict=True)]
         )
     else:
-        stage = _decoder_training(lesson, model, lesson.mixture)
+        stage = _decoder_training(context, model, context.mixture)
     run_stage(stage, settings.loop, folder / "decoder")
     for key, tensor in model.network.state_dict().items():
-        tensor.copy_(torch.lerp(before[key], tensor, settings.share))
+        tensor.copy_(torch.lerp(before[key], tensor, settings.wise_ft_alpha))
 
 
-def _decoder_training(lesson: _Lesson, model: LiteModel, mixture: Mixture) -> DecoderTraining:
-    settings = lesson.recipe.decoder
+def _decoder_training(context: TrainContext, model: LiteModel, mixture: Mixture) -> DecoderTraining:
+    settings = context.recipe.decoder
     sampler = BatchSampler(
         mixture,
         crop=settings.crop,
@@ -215,19 +215,19 @@ def _decoder_training(lesson: _Lesson, model: LiteModel, mixture: Mixture) -> De
     return DecoderTraining(
         model=model,
         sampler=sampler,
-        names=lesson.variants,
-        text_tokens=lesson.text_tokens,
+        names=context.variants,
+        text_tokens=context.text_tokens,
         settings=settings.loss,
     )
 
 
-def _half_tower(lesson: _Lesson, folder: Path, which: int) -> LiteModel:
+def _half_tower(context: TrainContext, folder: Path, which: int) -> LiteModel:
     """Train a tower on one half of the photos."""
     path = folder / f"half{which}.safetensors"
     if not path.exists():
-        half = copy.deepcopy(lesson.aligned)
-        loop = replace(lesson.recipe.tower.loop, steps=lesson.recipe.decoder.half_tower_steps)
-        _tune_tower(lesson, half, lesson.mixture.half(which), loop, folder / f"half_tower{which}")
+        half = copy.deepcopy(context.aligned)
+        loop = replace(context.recipe.tower.loop, steps=context.recipe.decoder.cross_fit_steps)
+        _tune_tower(context, half, context.mixture.half(which), loop, folder / f"half_tower{which}")
         save_lite(half, path)
     return load_lite(path)
 

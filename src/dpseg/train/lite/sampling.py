@@ -17,7 +17,7 @@ from dpseg.data.mixture import Mixture
 from dpseg.data.paste import paste_thing
 from dpseg.data.transforms import (
     CropSettings,
-    hide_squares,
+    cutout,
     jitter_colours,
     random_crop,
 )
@@ -48,7 +48,7 @@ class BatchSampler:
         crop: how crops are drawn.
         batch_size: crops in a batch.
         cells: cell sides in pixels for which targets are made.
-        paste: chance that a thing of the mixture's cut-outs is pasted into a crop.
+        paste: probability that a thing of the mixture's cut-outs is pasted into a crop.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class BatchSampler:
             if self.paste and self.mixture.cutouts and generator.random() < self.paste:
                 image, layers = self._pasted(image, source, label, generator)
             jittered = jitter_colours(image, self.crop, generator)
-            images.append(hide_squares(jittered, self.crop, generator))
+            images.append(cutout(jittered, self.crop, generator))
             true_images.append(image)
             for cell in self.cells:
                 positive, negative = self._targets(layers, cell)
