@@ -128,9 +128,7 @@ class TowerStage:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             with torch.no_grad():
                 shallow, _ = module.tower.shallow(batch.images)
-                teacher_embedding, average_embedding = self._embed_by_teachers(
-                    batch, shallow, averaged.tower
-                )
+                by_teachers = self._embed_by_teachers(batch, shallow, averaged.tower)
             embedding = _unit_positions(module.tower.deep(shallow)[0])  # B (h w) D
         teacher_embedding, average_embedding = by_teachers
 
