@@ -41,6 +41,7 @@ def run(model: str, settings: ServeSettings) -> None:
         )
         address = _address(listener)
         logs.event("start", address=address, model=segmenter.info.name)
+        listener.listen()  # whoever reads the next line may ask at once
         print(f"dpseg listens on {address}", flush=True)
         uvicorn.Server(config).run(sockets=[listener])
     except KeyboardInterrupt:
