@@ -109,7 +109,7 @@ def join_rows(
     *,
     cache: PromptCache,
 ) -> PromptBank:
-    """Make a bank of names with pictures, names with labelled regions, and the rivals.
+    """Make a bank of names with pictures, names with labelled regions, and the distractors.
 
     Args:
         engine: the model.
@@ -122,8 +122,8 @@ def join_rows(
         The bank.
     """
     known = {**pictures, **labelled}
-    rivals = distractor_names() if labelled else []  # they borrow from labelled regions
-    names = [*known, *map(fold, rivals)]
+    distractors = distractor_names() if labelled else []  # they borrow from labelled regions
+    names = [*known, *map(fold, distractors)]
     vocabulary, kept = _without_repeats(list(dict.fromkeys(names)), words, known)
     visuals = _with_prior(engine, vocabulary, kept, pictures, labelled, cache)
     return build_bank(engine, vocabulary, dict(enumerate(visuals)), cache=cache)
