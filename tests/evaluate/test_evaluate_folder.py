@@ -182,6 +182,7 @@ def test_bad_requests_end_in_one_line(folder, monkeypatch, capsys, arguments, me
     assert complaint.strip().count("\n") == 0
 
 
+@pytest.mark.slow
 def test_two_processes_with_the_real_network_count_what_one_counts(tmp_path, monkeypatch):
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     torch.manual_seed(0)
