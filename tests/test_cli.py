@@ -75,6 +75,20 @@ def test_what_is_not_wanted_is_left_out(photos: Path, capsys: pytest.CaptureFixt
         assert "not wanted" in capsys.readouterr().err.strip().removeprefix("dpseg: ")
 
 
+def test_names_of_another_language_are_answered_as_they_are(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("segment", photos / "red.png", "-c", "disque rouge", "--json")
+    assert run(*asked, "--language", "de") == 0  # which does not have these words
+    assert json.loads(capsys.readouterr().out)["settings"]["english"] == {}
+    assert run(*asked) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["classes"][0]["name"] == "disque rouge"
+    assert record["settings"]["english"] == {"disque rouge": "red circle"}
+    assert run(*asked, "--language", "xx") == 1
+    assert "language is 'xx'" in capsys.readouterr().err
+
+
 def test_names_of_a_low_presence_are_left_out(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -125,10 +139,10 @@ def test_examples_come_as_files_and_as_folders(
 def test_hints_on_names_are_told_once_on_a_line(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run("segment", photos, "-c", "\u732b, red", "--no-overlay") == 0
+    assert run("segment", photos, "-c", "\u05d3, red", "--no-overlay") == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if "English" in line]
     assert len(lines) == 1
-    assert lines[0].startswith("dpseg: \u732b: ")
+    assert lines[0].startswith("dpseg: \u05d3: ")
     assert run("segment", photos, "-c", "cat . dog .") == 1
     assert "separate names by commas" in capsys.readouterr().err
 
@@ -189,7 +203,7 @@ def test_one_bad_file_does_not_stop_the_others(
 def test_what_a_console_cannot_print_is_escaped(tmp_path: Path) -> None:
     photo = tmp_path / os.fsdecode(b"caf\xe9.png")
     Image.new("RGB", (40, 30)).save(photo)
-    command = [sys.executable, "-m", "dpseg", "segment", photo, "-c", "\u732b, \U0001f600"]
+    command = [sys.executable, "-m", "dpseg", "segment", photo, "-c", "\u732b"]
     command += ["--no-unlabelled", "--no-overlay", "--out", tmp_path / "out"]
     console = {**os.environ, "PYTHONIOENCODING": "cp1252", "DPSEG_CACHE": str(tmp_path / "cache")}
     line = subprocess.run(command, env=console, capture_output=True, check=True).stdout
@@ -199,7 +213,7 @@ def test_what_a_console_cannot_print_is_escaped(tmp_path: Path) -> None:
     ).stdout
     told = json.loads(record)
     assert told["photo"] == str(photo)
-    assert [entry["name"] for entry in told["classes"]] == ["\u732b", "\U0001f600"]
+    assert [entry["name"] for entry in told["classes"]] == ["\u732b"]
 
 
 def test_unknown_options_are_refused(photos: Path) -> None:

@@ -207,6 +207,24 @@ def test_what_is_not_wanted_competes_and_is_never_shown(
     assert segmenter(photo, ["red"]).explain(60, 30).negative is None
 
 
+def test_names_of_another_language_are_found_and_kept(segmenter: Segmenter) -> None:
+    photo = halves("red", "green")
+    found = segmenter(photo, ["roter Punkt"], not_classes="grüner Punkt", unlabelled=False)
+    assert found.classes == ("roter Punkt",)
+    assert inner(found.labels) == ({0}, {-1})
+    assert found.settings["english"] == {
+        "roter Punkt": "red circle",
+        "grüner Punkt": "green circle",
+    }
+    plain = segmenter(photo, ["red circle"], not_classes="green circle", unlabelled=False)
+    np.testing.assert_array_equal(found.scores, plain.scores)
+    assert found.explain(60, 30).negative.name == "grüner Punkt"  # type: ignore[union-attr]
+    unread = segmenter(photo, ["roter Punkt"], language="en", unlabelled=False)
+    assert unread.settings["english"] == {}
+    with pytest.raises(PromptError, match="language is 'xx'; give one of auto, en, ar, bn"):
+        segmenter(photo, ["red"], language="xx")
+
+
 def test_what_is_not_wanted_needs_no_margin(segmenter: Segmenter) -> None:
     scores = np.array([0.7, 0.75, 0.0], np.float32)[:, None, None]  # wanted, not wanted, built in
     assert segmenter.label(scores, (1, 1), given=1, negatives=1) == -1

@@ -85,13 +85,13 @@ def test_names_are_cleaned_of_what_nobody_sees():
     assert Vocabulary.of(name for name in ("cat", "dog")).names == ["cat", "dog"]
 
 
-@pytest.mark.parametrize("name", ["\u732b", "\u043a\u043e\u0448\u043a\u0430", "\U0001f408"])
+@pytest.mark.parametrize("name", ["ძაღლი", "כלב", "\U0001f408"])
 def test_names_that_text_towers_for_english_cannot_know_are_warned_of(name):
     with pytest.warns(NameWarning, match=f"{name}: the text towers of most models read English"):
         Vocabulary.of([name, "dog"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        Vocabulary.of([f"{name}|cat", "caf\u00e9", "\uff44\uff4f\uff47", "7 up", "No. 5"])
+        Vocabulary.of([f"{name}|cat", "\u732b", "caf\u00e9", "\uff44\uff4f\uff47", "7 up", "No. 5"])
 
 
 @pytest.mark.filterwarnings("ignore::dpseg.vocabulary.NameWarning")

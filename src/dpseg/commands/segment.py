@@ -69,6 +69,9 @@ def segment(
     min_presence: Annotated[
         float, typer.Option(help="Leave out names that are less probably in the photo, 0 to 1.")
     ] = 0.0,
+    language: Annotated[
+        str, typer.Option(help="Of the names, such as fr; en takes them as they are.")
+    ] = "auto",
     prompts: Annotated[
         Literal["dual", "text", "visual"], typer.Option(help="Names, pictures, or both.")
     ] = "dual",
@@ -133,6 +136,7 @@ def segment(
             things=instances,
             stuff=split_names(stuff),
             min_presence=min_presence,
+            language=language,
         ),
         tuned=tuned,
         model=model,

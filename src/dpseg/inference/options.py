@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, TypedDict, get_args
 from dpseg.errors import PromptError
 from dpseg.prompts.prompt_set import PromptMode
 from dpseg.prompts.refine import DEFAULT_REFINEMENT, RefineMode, RefineSettings
+from dpseg.vocabulary.languages import AUTO, ENGLISH, languages
 
 #: `"dpseg"` keeps a photo's aspect and cuts tiles; `"sed"` does as SED, CAT-Seg and the paper do.
 Protocol: TypeAlias = Literal["dpseg", "sed"]
@@ -30,6 +31,7 @@ class OptionFields(TypedDict, total=False):
     things: bool
     stuff: Collection[str] | None
     min_presence: float
+    language: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,8 @@ class SegmentOptions:
         things: part each class into single things, `Segmentation.instances`.
         stuff: names that are never parted; None for those of a built-in list.
         min_presence: names that are in the photo with a lower probability, in [0, 1], get no pixel.
+        language: of the names, such as `"fr"`; `"auto"` tells by the names, `"en"` takes them as
+            they are.
 
     Raises:
         PromptError: a value is not possible; says which are.
@@ -71,12 +75,16 @@ class SegmentOptions:
     things: bool = False
     stuff: Collection[str] | None = None
     min_presence: float = 0.0
+    language: str = AUTO
 
     def __post_init__(self) -> None:
         if self.refine < 0:
             raise PromptError(f"refine is {self.refine}; 0 or more rounds are possible.")
         if not 0 <= self.min_presence <= 1:  # also catches NaN
             raise PromptError(f"min_presence is {self.min_presence}; it lies in [0, 1].")
+        if self.language not in (AUTO, ENGLISH) and self.language not in languages():
+            known = ", ".join((AUTO, ENGLISH, *sorted(languages())))
+            raise PromptError(f"language is {self.language!r}; give one of {known}.")
         if self.stuff is not None:
             if isinstance(self.stuff, str) or not all(isinstance(name, str) for name in self.stuff):
                 raise PromptError(f"stuff is {self.stuff!r}; give a list of names.")

@@ -22,6 +22,7 @@ from dpseg.inference.box_evidence import BoxHints, BoxReader
 from dpseg.inference.class_prior import ABSENT, photo_bias, presence_probability
 from dpseg.inference.distractors import Distractors
 from dpseg.inference.encoded_photo import EncodedPhoto, encode_photo
+from dpseg.inference.english import in_english
 from dpseg.inference.hypernyms import with_hypernyms
 from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
@@ -109,14 +110,15 @@ class Predictor:
         Raises:
             PromptError: the tuned prompts are of another model, visual prompts alone are asked
                 for and a class has none, or a least presence is asked of a model without any.
-            VocabularyError: a name is both a class and a negative.
+            VocabularyError: a name is both a class and a negative, or two mean the same.
         """
         if options.min_presence and not self.engine.info.photo_bias:
             name = self.engine.info.name
             raise PromptError(f"{name} does not tell presence; leave min_presence out.")
-        named = asked = with_negatives(vocabulary, negatives)
+        named = with_negatives(vocabulary, negatives)
+        english = asked = in_english(named, options.language)
         if self._bank is not None and options.hypernyms:
-            asked = with_hypernyms(named, self._bank)
+            asked = with_hypernyms(english, self._bank)
         prompts = build_prompts(
             self.engine, asked, bank=self._bank, pictures=pictures, cache=self.cache
         )
@@ -129,6 +131,7 @@ class Predictor:
             predictor=self,
             vocabulary=vocabulary,
             named=named,
+            english=english,
             prompts=prompts,
             options=options,
             shown=tuple(named.names[index] for index in pictures or ()),
@@ -185,6 +188,7 @@ class Predictor:
                 "prompts": options.prompts,
                 "examples": list(query.shown),
                 "not_classes": list(query.negatives),
+                "english": query.translations,
                 "unlabelled": options.unlabelled,
                 "detector": self.detector.title if self.detector and hints else None,
                 "distractors": distractors,
@@ -206,7 +210,9 @@ class Predictor:
                 box_names=() if hints is None else hints.names,
             ),
         )
-        return part_things(result, query.vocabulary, options.stuff) if options.things else result
+        if not options.things:
+            return result
+        return part_things(result, query.english[:given], options.stuff)
 
     def label(
         self,
@@ -246,7 +252,7 @@ class Predictor:
             return []
         wanted = query.prompts.text_embedding[: len(query.vocabulary)]
         return self._distractors.in_photo(
-            query.vocabulary,  # what is not wanted drives no distractor out
+            Vocabulary(query.english[: len(wanted)]),  # a negative drives no distractor out
             l2_normalize(wanted.mean(axis=1)),
             encoded.features[0].image_embedding,
         )
@@ -258,7 +264,7 @@ class Predictor:
         if self._box_reader is None or not query.options.detector:
             return None
         classes = self._box_reader.known(
-            query.named, l2_normalize(query.prompts.text_embedding.mean(axis=1))
+            query.english, l2_normalize(query.prompts.text_embedding.mean(axis=1))
         )
         if distractors:
             others = self._box_reader.known(

@@ -26,6 +26,7 @@ class Query:
         predictor: the model that answers.
         vocabulary: K classes.
         named: the classes, then those that compete and are never shown.
+        english: the same, in the words that the model reads.
         prompts: of all that is named, both sides.
         options: everything else that is asked.
         shown: names of the classes that have examples.
@@ -34,6 +35,7 @@ class Query:
     predictor: Predictor
     vocabulary: Vocabulary
     named: Vocabulary
+    english: Vocabulary
     prompts: PromptSet[AnyArray]
     options: SegmentOptions
     shown: tuple[str, ...] = ()
@@ -47,6 +49,12 @@ class Query:
     def negatives(self) -> tuple[str, ...]:
         """The names that compete and are never shown."""
         return tuple(self.named.names[len(self.vocabulary) :])
+
+    @property
+    def translations(self) -> dict[str, str]:
+        """The names of other languages, and what the model was asked for in their place."""
+        pairs = zip(self.named.names, self.english.names, strict=True)
+        return {name: word for name, word in pairs if name != word}
 
     def encode(self, photo: PhotoLike) -> EncodedPhoto:
         """Look at a photo, so that it can be asked about again and again.

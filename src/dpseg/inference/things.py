@@ -56,7 +56,7 @@ def part_things(
 
     Args:
         result: of one photo.
-        entries: its classes.
+        entries: its classes, in English words.
         stuff: names that are never parted; None for the built-in list.
 
     Returns:
@@ -75,14 +75,16 @@ def part_things(
         mask: BoolArray = result.labels == k
         if not mask.any():
             continue
-        whole = is_stuff(entry) if given is None else not given.isdisjoint(map(fold, entry.words))
+        name = result.classes[k]
+        words = map(fold, (name, *entry.words))
+        whole = is_stuff(entry) if given is None else not given.isdisjoint(words)
         parts = [mask] if whole else list(_parts(mask, result.scores[k], least))
         largest = max((int(part.sum()) for part in parts), default=0)
         for part in parts:
             if part.sum() < LEAST_OF_LARGEST * largest:
                 continue
             score = mean_score(part, result.scores[k])
-            found.append(Instance.of(part, index=k, name=entry.name, score=score, thing=not whole))
+            found.append(Instance.of(part, index=k, name=name, score=score, thing=not whole))
     return replace(result, instances=tuple(found))
 
 

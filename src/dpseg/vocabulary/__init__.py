@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from dpseg.errors import VocabularyError
 from dpseg.vocabulary.class_files import names_in, read_text
+from dpseg.vocabulary.languages import is_known
 from dpseg.vocabulary.words import NameWarning, clean, fold, is_latin, refuse_list
 
 __all__ = [
@@ -216,7 +217,7 @@ def _checked_words(vocabulary: Vocabulary) -> Vocabulary:
                     f"the word {word!r} is in two classes, {other.name!r} and {entry.name!r}; "
                     "a pixel can be one of them only"
                 )
-    unread = [entry.name for entry in vocabulary if not any(map(is_latin, entry.words))]
+    unread = [entry.name for entry in vocabulary if not any(map(_is_readable, entry.words))]
     if unread:
         warnings.warn(
             f"{', '.join(unread[:5])}: the text towers of most models read English; if these are "
@@ -225,6 +226,10 @@ def _checked_words(vocabulary: Vocabulary) -> Vocabulary:
             stacklevel=3,
         )
     return vocabulary
+
+
+def _is_readable(word: str) -> bool:
+    return is_latin(word) or is_known(word)
 
 
 def _entries_of_text(text: str, source: str) -> Iterator[ClassEntry]:
