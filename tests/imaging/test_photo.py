@@ -10,7 +10,7 @@ from PIL import Image, PngImagePlugin
 import dpseg.imaging.photo as photo_module
 from dpseg.errors import ImageError
 from dpseg.imaging.photo import load_photo
-from imaging.deep_files import encoded_deep_png
+from imaging.deep_files import encoded_deep_png, png_chunk
 
 GRADIENT = np.stack(
     [np.tile(np.arange(0, 240, 8, dtype=np.uint8), (20, 1))] * 3, axis=-1
@@ -42,6 +42,26 @@ def test_exif_rotation_is_applied() -> None:
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     photo = load_photo(encoded(Image.fromarray(GRADIENT), "PNG", exif=exif))
     np.testing.assert_array_equal(photo, np.rot90(GRADIENT, -1))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "deep"])
+@pytest.mark.parametrize(
+    "block",
+    [
+        pytest.param(b"II*\0\x08\0\0\0\x05\0", id="cut off"),
+        pytest.param(b"II*\0\x08\0\0\0\x01\0\x0f\x01\x02\0\xff\0\0\0\xff\xff\0\0", id="tag"),
+        pytest.param(b"garbage", id="another kind"),
+    ],
+)
+def test_a_damaged_exif_block_is_passed_over_in_silence(kind: str, block: bytes) -> None:
+    if kind == "deep":
+        deep = GRADIENT.astype(np.uint16) * 257
+        given = encoded_deep_png(deep, extra=png_chunk(b"eXIf", block))
+    else:
+        options = {"lossless": True} if kind == "WEBP" else {}
+        given = encoded(Image.fromarray(GRADIENT), kind, exif=b"Exif\0\0" + block, **options)
+    assert np.abs(load_photo(given).astype(int) - GRADIENT).max() <= (8 if kind == "JPEG" else 0)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "YCbCr", "LAB", "HSV", "I"])

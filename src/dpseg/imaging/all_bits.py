@@ -18,6 +18,7 @@ from PIL import ExifTags, Image
 
 from dpseg.errors import ImageError
 from dpseg.imaging.deep import to_picture
+from dpseg.imaging.exif import orientation
 
 # What tifffile has to say of a damaged file stands in our error; a program's own handlers hear it.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -90,7 +91,7 @@ def join_bytes(high: Image.Image, low: Image.Image, *, what: str) -> Image.Image
         picture.putalpha(Image.fromarray(opaque.astype(np.uint8) * 255))
     else:
         picture = to_picture(values, what=what, mode="RGB" if mode == "RGBX" else mode)
-    return _with_exif(picture, high.getexif().get(ExifTags.Base.Orientation))
+    return _with_exif(picture, orientation(high))
 
 
 class OpenTiff:
@@ -157,8 +158,8 @@ class OpenTiff:
         picture = to_picture(channels[..., : self._colours + has_alpha], what=self._what, mode=mode)
         if int(page.photometric) == 0:
             picture = picture.point(lambda value: 255 - value)
-        orientation = page.tags.get(int(ExifTags.Base.Orientation))
-        return _with_exif(picture, orientation.value if orientation else None)
+        tag = page.tags.get(int(ExifTags.Base.Orientation))
+        return _with_exif(picture, tag.value if tag else None)
 
 
 #: What tifffile raises for files that are not what they say.
@@ -192,8 +193,8 @@ def _relabelled(tile: Any, layout: str) -> Any:
     return tile._replace(args=(layout, *tile.args[1:]))
 
 
-def _with_exif(picture: Image.Image, orientation: Any) -> Image.Image:
+def _with_exif(picture: Image.Image, number: Any) -> Image.Image:
     """Note how an image lies, for whoever turns it upright."""
-    if orientation:
-        picture.getexif()[ExifTags.Base.Orientation] = orientation
+    if number:
+        picture.getexif()[ExifTags.Base.Orientation] = number
     return picture

@@ -14,13 +14,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from dpseg.arrays import ImageArray
 from dpseg.errors import ImageError
 from dpseg.imaging.all_bits import OpenTiff, deep_jpeg2000, drops_bits, garbles, is_tiff, join_bytes
 from dpseg.imaging.deep import to_picture
+from dpseg.imaging.exif import quiet_pillow, upright
 
 PictureFile: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image"
 PhotoLike: TypeAlias = "PictureFile | npt.NDArray[Any]"
@@ -162,7 +163,8 @@ def _open(file: Any) -> Image.Image:
         if accepts is None or accepts(start) is True:
             file.seek(0)
             try:
-                return opener(file, "")
+                with quiet_pillow():
+                    return opener(file, "")
             except (SyntaxError, IndexError, TypeError, struct.error):
                 continue  # as Pillow does: the next format may know it
     raise UnidentifiedImageError
@@ -171,7 +173,7 @@ def _open(file: Any) -> Image.Image:
 def _from_tiff(file: Any, *, what: str, max_pixels: int) -> Image.Image:
     tiff = OpenTiff(file, what=what)
     _check_size(*tiff.size_hw, what=what, max_pixels=max_pixels)
-    return _halved(_upright(tiff.decode()))
+    return _halved(upright(tiff.decode()))
 
 
 def _with_all_bits(file: Any, *, what: str, max_pixels: int) -> Image.Image:
@@ -180,7 +182,7 @@ def _with_all_bits(file: Any, *, what: str, max_pixels: int) -> Image.Image:
     high, low = _open(io.BytesIO(data)), _open(io.BytesIO(data))
     _check_size(high.height, high.width, what=what, max_pixels=max_pixels)
     try:
-        return _halved(_upright(join_bytes(high, low, what=what)))
+        return _halved(upright(join_bytes(high, low, what=what)))
     except _DAMAGE as error:
         raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
 
@@ -209,7 +211,7 @@ def _decoded(picture: Image.Image, *, what: str, max_pixels: int) -> Image.Image
         picture.load()
         if large:
             picture.info[_HALVED] = True
-        return _halved(_upright(picture))
+        return _halved(upright(picture))
     except _DAMAGE as error:
         raise ImageError(f"{what} is damaged: {_one_line(error)}.") from error
 
@@ -252,14 +254,6 @@ def _check_size(height: int, width: int, *, what: str, max_pixels: int) -> None:
         raise ImageError(
             f"{what} is too large: {width} x {height} pixels; at most {max_pixels:,} are read."
         )
-
-
-def _upright(picture: Image.Image) -> Image.Image:
-    """Apply the EXIF rotation; a damaged EXIF block leaves the picture as it lies."""
-    try:
-        return ImageOps.exif_transpose(picture)
-    except (*_DAMAGE, TypeError, KeyError):
-        return picture
 
 
 def _one_line(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from PIL import Image
 from dpseg.arrays import BoolArray, ImageArray
 from dpseg.errors import DataError
 from dpseg.files import atomic_write, write_text
+from dpseg.imaging.exif import quiet_pillow
 from dpseg.imaging.masks import trace_outlines
 from dpseg.imaging.photo import load_photo
 from dpseg.interop.rings import keyhole
@@ -122,7 +123,7 @@ def _write_photo(photo: Path, target: Path) -> Path:
 
 def _ending_if_plain(photo: Path, pixels: ImageArray) -> str | None:
     """Find the ending of a file that shows `pixels` to whoever decodes it and does no more."""
-    with Image.open(photo) as picture:
+    with quiet_pillow(), Image.open(photo) as picture:
         ending = _ENDINGS.get(picture.format or "")
         if ending and picture.size == (pixels.shape[1], pixels.shape[0]):
             return ending if np.array_equal(np.asarray(picture.convert("RGB")), pixels) else None
