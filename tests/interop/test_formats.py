@@ -4,7 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import cv2
 import numpy as np
@@ -16,7 +16,8 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
-from dpseg import DataError
+from colour_engine import ColourEngine, paint
+from dpseg import DataError, Segmenter
 from dpseg.imaging.label_image import read_label_picture, to_indices, to_labels, to_picture
 from dpseg.imaging.masks import trace_outlines
 from dpseg.imaging.photo import load_photo
@@ -24,6 +25,7 @@ from dpseg.interop.coco import read_coco, write_coco
 from dpseg.interop.rings import fill, keyhole
 from dpseg.interop.saved import SavedResult, load_result, results_in
 from dpseg.interop.yolo import write_yolo, yolo_lines
+from dpseg.prompts.cache import PromptCache
 from dpseg.segmentation import Instance, Segmentation
 from interop.conftest import CLASSES, ragged_labels
 
@@ -111,6 +113,41 @@ def test_every_photo_has_a_name_of_its_own_in_coco(saved: Path, tmp_path: Path) 
         "left/0001.png", "photo0.png", "photo1.png", "photo2.png", "right/0001.png",
     ]  # fmt: skip
     assert all((Path(data.dataset["info"]["root"]) / name).is_file() for name in names)
+
+
+@pytest.mark.parametrize(
+    "photos",
+    [
+        (PureWindowsPath("C:/a/1.jpg"), PureWindowsPath("D:/1.jpg")),
+        (Path("/a/1.jpg"), Path("1.jpg")),
+    ],
+    ids=["two drives", "absolute and relative"],
+)
+def test_photos_without_a_common_folder_are_named_by_their_whole_paths(
+    photos: tuple[Path, Path], saved: Path, tmp_path: Path
+) -> None:
+    result = load_result(saved / "photo0")
+    write_coco([replace(result, photo=photo) for photo in photos], tmp_path / "coco.json")
+    data = json.loads((tmp_path / "coco.json").read_text())
+    assert data["info"]["root"] is None
+    assert [image["file_name"] for image in data["images"]] == [p.as_posix() for p in photos]
+
+
+def test_coco_of_a_photo_read_at_half_its_size_is_that_of_its_label_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dpseg.imaging.photo.MAX_PIXELS", 5_000)
+    photo = tmp_path / "photo.png"
+    Image.fromarray(paint(("red", 0, 48, 0, 48))).save(photo)
+    found = Segmenter(ColourEngine(), cache=PromptCache(tmp_path / "cache"))(photo, ["red"])
+    assert found.settings["scale"] == 0.5
+    found.save(tmp_path / "out" / "photo")
+    write_coco(results_in(tmp_path / "out"), tmp_path / "coco.json", masks="polygons")
+    data = COCO(str(tmp_path / "coco.json"))
+    (image,) = data.dataset["images"]
+    assert (image["height"], image["width"]) == found.labels.shape == (48, 48)
+    for annotation in data.dataset["annotations"]:
+        np.testing.assert_array_equal(data.annToMask(annotation), found.labels == 0)
 
 
 def test_supervision_reads_our_run_lengths(saved: Path, tmp_path: Path) -> None:

@@ -8,9 +8,8 @@ pycocotools fills to.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 import numpy as np
@@ -118,12 +117,16 @@ def read_coco(path: Path) -> Iterator[tuple[str, LabelArray, tuple[str, ...]]]:
 def _name_images(images: Sequence[dict[str, Any]], photos: Sequence[Path | None]) -> str | None:
     """Name images by their photos' paths below the nearest folder that has them all; tell it."""
     known = [(image, photo) for image, photo in zip(images, photos, strict=True) if photo]
-    if not known:
-        return None
-    root = Path(os.path.commonpath([photo.parent for _, photo in known]))
+    root = _common_folder([photo for _, photo in known])
     for image, photo in known:
-        image["file_name"] = photo.relative_to(root).as_posix()
-    return str(root)
+        image["file_name"] = (photo.relative_to(root) if root else photo).as_posix()
+    return str(root) if root else None
+
+
+def _common_folder(photos: Sequence[PurePath]) -> PurePath | None:
+    """Return the nearest folder that has all photos; None if they lie on two drives."""
+    folders = photos[0].parents if photos else ()
+    return next((one for one in folders if all(p.is_relative_to(one) for p in photos)), None)
 
 
 def _mask(mask: BoolArray, masks: Masks) -> dict[str, Any]:
