@@ -33,8 +33,8 @@ from dpseg.arrays import PromptSet
 from dpseg.factory.clip import CLASS_CHUNK, ClipModel
 from dpseg.factory.config import PRESETS, ClipConfig
 from dpseg.factory.importers.published import import_checkpoint
+from dpseg.model.class_choice import usual_choice
 from dpseg.model.dpseg import ForwardOptions
-from dpseg.model.err_seg import usual_choice
 
 CLASSES = (20, 171, 847)
 PRESET = "err-seg-convnext-b"

@@ -35,9 +35,10 @@ from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.factory.clip import ClipModel, clip_engine
 from dpseg.factory.importers.fill import summary
 from dpseg.factory.importers.published import import_checkpoint
+from dpseg.model.class_choice import choose_by_votes, count_votes
 from dpseg.model.cost_volume import cost_volume
 from dpseg.model.dpseg import ForwardOptions
-from dpseg.model.err_seg import ErrSeg, choose_classes, count_votes
+from dpseg.model.err_seg import ErrSeg
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import ClassEntry, Vocabulary
 
@@ -198,7 +199,7 @@ def err_seg_arrays(model: ClipModel, recipe: Mapping[str, Any], image: torch.Ten
         "cost_16": cosines,
         "cost_32": cost_volume(pyramid.coarse_embedding, torch.from_numpy(text))[:, :, 0],
         "class_counts": count_votes(cosines),
-        "selected": choose_classes(cosines, chosen),
+        "selected": choose_by_votes(cosines, chosen),
         "logits": output.logits,
         "logits_all": network(*given, ForwardOptions(chosen=len(text)), pyramid.coarse_embedding),
         "scores": scores,

@@ -87,3 +87,23 @@ def err_seg_config(clip_config):
     return clip_config.model_copy(
         update={"name": "err-seg-tiny", "network": "err-seg", **settings, **sizes}
     )
+
+
+@pytest.fixture(scope="session")
+def cat_seg_config():
+    """The settings of a CAT-Seg on a tiny vision transformer."""
+    import cat_seg_reference as tiny
+    from dpseg.factory.config import PRESETS
+
+    return PRESETS["cat-seg-vit-b"].model_copy(
+        update={
+            "name": "cat-seg-tiny",
+            "pretrained": None,
+            "architecture": tiny.ARCHITECTURE,
+            "image_size": tiny.SIDE,
+            "widths": tiny.WIDTHS,
+            "projections": tiny.PROJECTIONS,
+            "heads": tiny.HEADS,
+            "layers": tiny.LAYERS,
+        }
+    )

@@ -29,6 +29,10 @@ class ModelTester:
     #: Whether the network sees the pictures of classes.
     visual = True
 
+    def positions(self, side: int, level: int) -> int:
+        """Positions of a level's features along a side of a picture."""
+        return side >> level
+
     @pytest.fixture(scope="class")
     def prompts(self, engine: Engine) -> PromptSet:
         side = self.strides * engine.info.stride
@@ -50,7 +54,8 @@ class ModelTester:
         assert positions[1] / positions[0] == image.shape[1] / image.shape[0]
         assert tuple(features.image_features) == tuple(engine.info.levels)
         for level, one in features.image_features.items():
-            assert one.shape[1:] == (image.shape[0] >> level, image.shape[1] >> level)
+            expected = [self.positions(side, level) for side in image.shape[:2]]
+            assert list(one.shape[1:]) == expected
         assert prompts.text_embedding.shape[1] == len(engine.info.templates)
 
     def test_the_same_picture_gives_the_same_features(self, engine, image):

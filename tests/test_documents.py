@@ -30,6 +30,7 @@ import torch
 import uvicorn
 from PIL import Image
 
+import cat_seg_reference
 import dpseg.batch.folder
 import dpseg.batch.ray
 import dpseg.export.model
@@ -103,6 +104,7 @@ def place(
     clip_config: ClipConfig,
     sed_config: ClipConfig,
     err_seg_config: ClipConfig,
+    cat_seg_config: ClipConfig,
 ) -> Iterator[Path]:
     """A folder that looks like the repository, with data, runs and pictures beside it."""
     for name in ("examples", "recipes", "benchmarks"):
@@ -125,7 +127,13 @@ def place(
     write_clip(tmp_path / "clip.mp4")
     torch.save({"model": sed_reference.tiny_checkpoint()}, tmp_path / "sed_model_base.pth")
     torch.save({"model": err_seg_reference.tiny_checkpoint()}, tmp_path / "err_seg_base.pth")
-    for config in (clip_config, sed_config, err_seg_config):  # of those checkpoints' size
+    torch.save({"model": cat_seg_reference.tiny_checkpoint()}, tmp_path / "model_base.pth")
+    for config in (
+        clip_config,
+        sed_config,
+        err_seg_config,
+        cat_seg_config,
+    ):  # of those checkpoints' size
         monkeypatch.setitem(PRESETS, config.name, config)
     monkeypatch.setenv("DPSEG_CACHE", str(tmp_path / "cache"))
     monkeypatch.chdir(tmp_path)

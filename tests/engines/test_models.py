@@ -2,6 +2,8 @@
 
 import pytest
 
+from cat_seg_reference import PATCH
+from cat_seg_reference import tiny_checkpoint as cat_seg_checkpoint
 from dpseg.engines.onnx_engine import OnnxEngine
 from dpseg.factory.clip import ClipModel, clip_engine
 from dpseg.factory.importers.published import import_checkpoint
@@ -36,6 +38,17 @@ class TestSed(ModelTester):
     @pytest.fixture(scope="class")
     def engine(self, sed_config):
         return clip_engine(import_checkpoint(sed_checkpoint(), config=sed_config)[0])
+
+
+class TestCatSeg(ModelTester):
+    strides = 1
+
+    @pytest.fixture(scope="class")
+    def engine(self, cat_seg_config):
+        return clip_engine(import_checkpoint(cat_seg_checkpoint(), config=cat_seg_config)[0])
+
+    def positions(self, side, level):
+        return side // PATCH  # all its features are the tokens of patches
 
 
 class TestErrSeg(ModelTester):

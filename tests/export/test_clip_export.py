@@ -128,3 +128,9 @@ def test_a_folder_of_graphs_runs_by_itself(precision, err_seg_config, tmp_path):
     assert result.labels.shape == (50, 70)
     with pytest.raises(CheckpointError, match="fp32, fp16 or int8-weights"):
         export_model(tmp_path / "model", tmp_path / "out", image="fp16", text="int8")
+
+
+def test_models_on_vision_transformers_are_refused(cat_seg_config, tmp_path):
+    engine = clip_engine(ClipModel(cat_seg_config))
+    with pytest.raises(CheckpointError, match="cat-seg-tiny is not exported: it has no ConvNeXt"):
+        export_clip(engine, tmp_path, image="fp32", text="fp32")

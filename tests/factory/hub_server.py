@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class Hub:
-    """Repositories by name, each a commit's hash and its files; and those behind a gate."""
+    """Repositories by name, and those behind a gate; a space's name begins with `spaces/`."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
@@ -79,8 +79,10 @@ def running_hub() -> Iterator[tuple[Hub, str]]:
                 self._json([{"type": "file", "path": file, "size": len(content),
                              "oid": hashlib.sha1(content).hexdigest()}
                             for file, content in files.items()])  # fmt: skip
-            elif path.startswith("/api/models/"):
-                name = "/".join(path.removeprefix("/api/models/").split("/")[:2])
+            elif path.startswith(("/api/models/", "/api/spaces/")):
+                name = "/".join(path.split("/")[3:5])
+                if path.startswith("/api/spaces/"):
+                    name = f"spaces/{name}"
                 if name not in hub.repositories:
                     self._missing("RepoNotFound")
                     return

@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from dpseg.arrays import PromptSet
 from dpseg.encoders.protocol import FeaturePyramid
 from dpseg.factory.importers.published import import_checkpoint
+from dpseg.model.class_choice import choose_by_votes, count_votes, usual_choice
 from dpseg.model.dpseg import ForwardOptions
-from dpseg.model.err_seg import choose_classes, count_votes, usual_choice
 from err_seg_reference import CHANNELS, D, Reference, read_out, tiny_checkpoint
 
 CLASSES, CHOSEN = 7, 4
@@ -150,7 +150,7 @@ def test_votes_go_to_the_three_nearest(normal):
     torch.testing.assert_close(count_votes(cosines), votes)
     two = count_votes(cosines[:, :2]).sum(1)
     torch.testing.assert_close(two, torch.full((2,), 12 * 1.1))
-    assert choose_classes(cosines, 99).tolist() == [[0, 1, 2, 3, 4]] * 2
+    assert choose_by_votes(cosines, 99).tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
 def test_usual_choice_grows_with_the_vocabulary():

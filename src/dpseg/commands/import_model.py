@@ -12,11 +12,12 @@ from dpseg.errors import require_extra
 
 def import_model(
     checkpoint: Annotated[
-        Path, typer.Argument(help="SED's or ERR-Seg's checkpoint, a detectron2 .pth file.")
+        Path,
+        typer.Argument(help="A detectron2 .pth file of SED, ERR-Seg or CAT-Seg."),
     ],
     out: Annotated[Path, typer.Option(help="The model's folder, for `segment --model`.")],
     network: Annotated[
-        Literal["as it is", "sed", "err-seg", "dpseg"],
+        Literal["as it is", "sed", "err-seg", "cat-seg", "dpseg"],
         typer.Option(help="The published network, or a DPSeg that begins from what they share."),
     ] = "as it is",
     ignore_extra: Annotated[

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-Reading: TypeAlias = Literal["value", "naclip"]
+Reading: TypeAlias = Literal["value", "naclip", "class token"]
 SIGMA = 5.0  # of the window around a patch, in patches
 
 
@@ -54,21 +54,30 @@ def read_densely(tower: DenseViT, pixels: Tensor, reading: Reading) -> Tensor:
     Args:
         tower: the transformer.
         pixels: normalised, B 3 H W, sides multiples of the patch.
-        reading: `"value"` lets every patch keep its own value in place of attention; `"naclip"`
-            lets it attend to patches of similar keys around it, without residual and MLP.
+        reading: `"value"` lets every patch keep its own value in place of attention;
+            `"class token"` does too, and takes the class token in place of the patch's residual;
+            `"naclip"` lets it attend to patches of similar keys around it, without residual and
+            MLP.
 
     Returns:
         B D h w, not normalised.
 
-    Source: MaskCLIP, TIPSv2 (value); NACLIP.
+    Source: MaskCLIP, TIPSv2 (value); CAT-Seg (class token); NACLIP.
     """
-    tokens, (rows, columns) = tower.before_last(pixels)
+    return read_last_block(tower, *tower.before_last(pixels), reading)
+
+
+def read_last_block(
+    tower: DenseViT, tokens: Tensor, grid: tuple[int, int], reading: Reading
+) -> Tensor:
+    """Embed every patch, as `read_densely`, from the tokens before the last block, B N C."""
+    rows, columns = grid
     keys, values = tower.keys_values(tokens)
-    if reading == "value":
-        tokens = tokens + tower.attended(values)
+    if reading != "naclip":
+        tokens = (tokens[:, :1] if reading == "class token" else tokens) + tower.attended(values)
         tokens = tokens + tower.mlp(tokens)
     else:
-        tokens = tower.attended(_near_and_alike(keys, values, tower.heads, (rows, columns)))
+        tokens = tower.attended(_near_and_alike(keys, values, tower.heads, grid))
     patches = tokens[:, -rows * columns :]
     return torch.unflatten(tower.project(patches), 1, (rows, columns)).permute(0, 3, 1, 2)
 

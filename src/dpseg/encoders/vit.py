@@ -5,6 +5,7 @@ There are no shallow levels to guide a decoder by: patches have one size through
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,7 +22,7 @@ from dpseg.errors import CheckpointError, require_extra
 _TIPSV2_TOKENS = 64
 
 
-class ViTEncoder(nn.Module):
+class ViTEncoder(nn.Module, ABC):
     """A text tower and a densely read vision transformer.
 
     Args:
@@ -72,8 +73,9 @@ class ViTEncoder(nn.Module):
         mask = torch.ones(len(whole), 1, dtype=torch.bool, device=whole.device)
         return SentenceEmbedding(whole, whole[:, None], mask)
 
+    @abstractmethod
     def _sentences(self, sentences: Sequence[str]) -> Tensor:
-        raise NotImplementedError
+        """Embed a few sentences, N D."""
 
     def encode_image(self, images: Tensor) -> FeaturePyramid:
         """Embed images, RGB in [0, 1], B 3 H W, sides multiples of the patch."""

@@ -19,25 +19,37 @@ class OpenClipViT:
 
     Args:
         visual: the tower.
+        antialias: how position embeddings are stretched; open_clip's way, or the bare bicubic one.
     """
 
-    def __init__(self, visual: Any) -> None:
+    def __init__(self, visual: Any, *, antialias: bool = True) -> None:
         self._visual = visual
+        self._antialias = antialias
         self._block = visual.transformer.resblocks[-1]
         self.patch: int = visual.patch_size[0]
         self.heads: int = self._block.attn.num_heads
 
     def before_last(self, pixels: Tensor) -> tuple[Tensor, tuple[int, int]]:
         """Run all but the last block."""
+        tokens, grid = self.blocks(pixels)
+        return tokens[-1], grid
+
+    def blocks(self, pixels: Tensor) -> tuple[list[Tensor], tuple[int, int]]:
+        """Run all but the last block: the tokens behind each, B N C, and the grid."""
         visual = self._visual
         x: Tensor = visual.conv1(pixels)  # B C h w
         grid = (x.shape[2], x.shape[3])
         x = x.flatten(2).transpose(1, 2)  # B (h w) C
         x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1)
-        x = visual.ln_pre(x + _stretched(visual.positional_embedding, visual.grid_size, grid))
+        positions = _stretched(
+            visual.positional_embedding, visual.grid_size, grid, antialias=self._antialias
+        )
+        x = visual.ln_pre(x + positions)
+        tokens = []
         for block in visual.transformer.resblocks[:-1]:
             x = block(x)
-        return x, grid
+            tokens.append(x)
+        return tokens, grid
 
     def keys_values(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Compute the last block's keys and values."""
@@ -159,10 +171,14 @@ class Tipsv2ViT:
         return out
 
 
-def _stretched(embedding: Tensor, known: tuple[int, int], grid: tuple[int, int]) -> Tensor:
+def _stretched(
+    embedding: Tensor, known: tuple[int, int], grid: tuple[int, int], *, antialias: bool = True
+) -> Tensor:
     """Stretch position embeddings, 1 + h w rows, to another grid; the first row stays."""
     if grid == tuple(known):
         return embedding
     maps = torch.unflatten(embedding[1:], 0, tuple(known)).permute(2, 0, 1)[None]  # 1 C h w
-    maps = F.interpolate(maps.float(), grid, mode="bicubic", antialias=True, align_corners=False)
+    maps = F.interpolate(
+        maps.float(), grid, mode="bicubic", antialias=antialias, align_corners=False
+    )
     return torch.cat([embedding[:1], maps[0].flatten(1).T.to(embedding.dtype)])

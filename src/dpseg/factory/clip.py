@@ -14,10 +14,8 @@ from dpseg.engines.torch_engine import TorchEngine
 from dpseg.errors import CheckpointError
 from dpseg.factory.checkpoint import read_tensors, write_tensors
 from dpseg.factory.clip_parts import make_encoder, make_network
-from dpseg.factory.config import ClipConfig, model_info
+from dpseg.factory.config import PUBLISHED, ClipConfig, model_info
 from dpseg.model.dpseg import DPSeg, ForwardOptions
-from dpseg.model.err_seg import ErrSeg
-from dpseg.model.sed import SED
 from dpseg.prompts.templates import PLAIN_TEMPLATE, imagenet_templates
 
 #: What the decoder makes of so many classes stays in a processor's cache, and its memory small.
@@ -64,7 +62,7 @@ class ClipModel(nn.Module):
 
     def forward_options(self) -> ForwardOptions:
         """Return what can take part: an untrained decoder would enlarge F_c and change nothing."""
-        trained = isinstance(self.network, (SED, ErrSeg)) or (
+        trained = self.config.network in PUBLISHED or (
             isinstance(self.network, DPSeg) and not self.network.decoder.untrained
         )
         return ForwardOptions(decoder=trained, class_chunk=CLASS_CHUNK)

@@ -6,7 +6,7 @@ from typing import Any
 
 from dpseg.encoders.open_clip import published_weights, vit_preprocessing
 from dpseg.errors import CheckpointError
-from dpseg.factory.config import PRESETS, ClipConfig
+from dpseg.factory.config import PRESETS, PUBLISHED, ClipConfig
 
 _SMALL = 256  # a tower of at most this many pixels reads a photo in windows
 
@@ -31,7 +31,7 @@ def named_clip_config(name: str) -> ClipConfig:
     model, _, weights = name.partition(":")
     preset = PRESETS.get(model)
     if isinstance(preset, ClipConfig):
-        if preset.network in ("sed", "err-seg"):
+        if preset.network in PUBLISHED:
             raise CheckpointError(
                 f"{model}'s decoder is in its authors' checkpoints only; get one, then: "
                 f"dpseg import FILE --out FOLDER"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+from dpseg.encoders.cat_seg import CatSegEncoder
 from dpseg.encoders.open_clip import OpenClipEncoder, joint_dimension
 from dpseg.encoders.vit import OpenClipViTEncoder, Tipsv2Encoder, ViTEncoder
 from dpseg.errors import CheckpointError
 from dpseg.factory.config import ClipConfig
 from dpseg.factory.lite import TOKEN_CHANNELS
+from dpseg.model.cat_seg import CatSeg, CatSegSizes
 from dpseg.model.cosine import CosineNetwork
 from dpseg.model.decoder import DecoderConfig
 from dpseg.model.dpseg import DPSeg
@@ -19,7 +21,7 @@ from dpseg.model.stage import StageConfig
 
 _EMBED_KERNEL, _HEAD_KERNEL = 7, 3
 ClipEncoder: TypeAlias = OpenClipEncoder | ViTEncoder
-ClipNetwork: TypeAlias = DPSeg | SED | ErrSeg | CosineNetwork
+ClipNetwork: TypeAlias = DPSeg | SED | ErrSeg | CatSeg | CosineNetwork
 
 
 def make_encoder(config: ClipConfig) -> ClipEncoder:
@@ -37,6 +39,13 @@ def make_encoder(config: ClipConfig) -> ClipEncoder:
             embedding_stride=config.embedding_stride,
             levels=config.guidance_levels,
             pixel_statistics=config.pixel_statistics,
+        )
+    if config.network == "cat-seg":
+        return CatSegEncoder(
+            config.clip,
+            pretrained=config.pretrained,
+            architecture=config.architecture,
+            image_size=config.image_size,
         )
     if config.network != "cosine":
         raise CheckpointError(f"{config.clip} has no shallow levels for a {config.network} decoder")
@@ -68,6 +77,17 @@ def make_network(config: ClipConfig, encoder: ClipEncoder) -> ClipNetwork:
             sizes=ErrSegSizes(
                 text_channels=joint_dimension(config.clip, config.architecture),
                 image_channels=channels,
+                widths=config.widths,
+                projections=config.projections,
+                heads=config.heads,
+                layers=config.layers,
+            )
+        )
+    if config.network == "cat-seg":
+        return CatSeg(
+            sizes=CatSegSizes(
+                embedding_channels=joint_dimension(config.clip, config.architecture),
+                image_channels=channels[config.guidance_levels[0]],
                 widths=config.widths,
                 projections=config.projections,
                 heads=config.heads,

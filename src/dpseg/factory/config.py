@@ -3,16 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
 from dpseg.engines.protocol import ModelInfo
 from dpseg.prompts.templates import SHORT_TEMPLATES
 
-Network: TypeAlias = Literal["dpseg", "sed", "err-seg", "cosine"]
+Network: TypeAlias = Literal["dpseg", "sed", "err-seg", "cat-seg", "cosine"]
 Towers: TypeAlias = Literal["convnext", "vit", "tipsv2"]
 RGB: TypeAlias = tuple[float, float, float]
+
+
+class Repository(NamedTuple):
+    """Where the authors of a network keep its checkpoints.
+
+    Attributes:
+        name: on the hub.
+        kind: of the repository.
+        licence: of the weights.
+    """
+
+    name: str
+    kind: Literal["model", "space"]
+    licence: str
+
+
+#: Where the checkpoints of a network are that can be fetched.
+REPOSITORIES: Mapping[Network, Repository] = {
+    "err-seg": Repository("lchen1019/ERR-Seg", "model", "MIT"),
+    "cat-seg": Repository("hamacojr/CAT-Seg-weights", "space", "MIT"),
+}
+#: Networks whose decoder is in their authors' checkpoints only.
+PUBLISHED: tuple[Network, ...] = ("sed", *REPOSITORIES)
 
 #: Mean and deviation of ImageNet's pixels, RGB in [0, 1].
 IMAGENET_PIXELS: tuple[RGB, RGB] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -62,7 +85,7 @@ class LiteConfig(BaseModel):
 
 
 class ClipConfig(BaseModel):
-    """A model on the towers of an open_clip ConvNeXt.
+    """A model on the towers of a CLIP.
 
     Attributes:
         name: preset name.
@@ -80,7 +103,7 @@ class ClipConfig(BaseModel):
         widths: channels before the first stage, then after each stage.
         projections: channels of each stage's image features, and of its guidance.
         heads: of the decoder's attention.
-        layers: of ERR-Seg's aggregator.
+        layers: of ERR-Seg's or CAT-Seg's aggregator.
         guidance_levels: levels j of the image features, deepest first.
         own_prompt_tower: whether the prompt encoder has weights of its own, as after fine-tuning;
             else it is the image tower.
@@ -129,8 +152,9 @@ class ClipConfig(BaseModel):
             return "by dpseg import, from SED's checkpoints"
         if self.network == "cosine":
             return f"from the hub at first use: {self.clip}, read without training"
-        if self.network == "err-seg":
-            return "from the hub at first use: lchen1019/ERR-Seg, MIT licence"
+        if self.network in REPOSITORIES:
+            where = REPOSITORIES[self.network]
+            return f"from the hub at first use: {where.name}, {where.licence} licence"
         return f"from the hub at first use: {self.clip} {self.pretrained}, decoder untrained"
 
 
@@ -140,11 +164,15 @@ _TOWERS = {
     "b": ("convnext_base_w_320", "laion_aesthetic_s13b_b82k"),
     "l": ("convnext_large_d_320", "laion2b_s29b_b131k_ft_soup"),
 }
+#: Both put a class's first word into one sentence.
+_ONE_SENTENCE: Mapping[str, Any] = {
+    "templates": ("A photo of a {} in the scene",),
+    "synonyms": False,
+}
 #: What sets a network's presets apart from DPSeg's.
 _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "err-seg": {
-        "templates": ("A photo of a {} in the scene",),
-        "synonyms": False,
+        **_ONE_SENTENCE,
         "pixel_statistics": IMAGENET_PIXELS,
         "embedding_stride": 16,
         "guidance_levels": (5, 4, 3, 2),
@@ -167,6 +195,24 @@ def _clip_preset(network: Network, size: str) -> ClipConfig:
 
 _NETWORKS: tuple[Network, ...] = ("dpseg", "sed", "err-seg")
 _CLIP_PRESETS = [_clip_preset(network, size) for network in _NETWORKS for size in _TOWERS]
+_CAT_SEG_PRESETS = [
+    ClipConfig(
+        name=f"cat-seg-vit-{size}",
+        clip=clip,
+        pretrained="openai",
+        network="cat-seg",
+        widths=(128, 64, 32),
+        projections=(32, 16),
+        layers=2,
+        guidance_levels=(3, 2),
+        image_size=image_size,
+        **_ONE_SENTENCE,
+    )
+    for size, clip, image_size in (
+        ("b", "ViT-B-16-quickgelu", 384),
+        ("l", "ViT-L-14-336-quickgelu", 336),
+    )
+]
 _TIPSV2_PRESETS = [
     ClipConfig(
         name=f"tipsv2-{size}",
@@ -181,7 +227,7 @@ _TIPSV2_PRESETS = [
     for size in ("b14", "l14")
 ]
 PRESETS: Mapping[str, ModelConfig] = {"dpseg-lite": LiteConfig()} | {
-    config.name: config for config in (*_CLIP_PRESETS, *_TIPSV2_PRESETS)
+    config.name: config for config in (*_CLIP_PRESETS, *_CAT_SEG_PRESETS, *_TIPSV2_PRESETS)
 }
 
 

@@ -11,7 +11,7 @@ from dpseg.engines.onnx_files import IMAGE_FILE, holds_clip, is_exported
 from dpseg.engines.onnx_files import MODEL_FILE as MODEL_FILE
 from dpseg.errors import CheckpointError, DeviceError, require_extra
 from dpseg.factory.calibration import calibration_path, read_threshold
-from dpseg.factory.config import PRESETS, ClipConfig
+from dpseg.factory.config import PRESETS, PUBLISHED, REPOSITORIES, ClipConfig
 
 if TYPE_CHECKING:
     from dpseg.engines.detector import Detector
@@ -144,12 +144,12 @@ def _named_clip(name: str, device_name: str) -> Engine:
     device = torch_device(device_name)
     preset, _, file = name.partition(":")
     config = PRESETS.get(preset)
-    if isinstance(config, ClipConfig) and config.network in ("sed", "err-seg") and file:
+    if isinstance(config, ClipConfig) and config.network in PUBLISHED and file:
         from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
 
         model, _ = import_checkpoint(read_checkpoint(Path(file)), config=config.without_weights())
         return clip_engine(model.to(device), brief=True)
-    if isinstance(config, ClipConfig) and config.network == "err-seg":
+    if isinstance(config, ClipConfig) and config.network in REPOSITORIES:
         from dpseg.factory.importers.fetch import published_model
 
         return clip_engine(load_clip(published_model(config) / CLIP_FILE).to(device), brief=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dpseg.arrays import PromptSet
-from dpseg.model.cost_volume import joint_cost_volume
+from dpseg.model.cost_volume import mean_cosines
 from dpseg.model.dpseg import ForwardOptions
 
 
@@ -44,11 +44,5 @@ class CosineNetwork(nn.Module):
         Returns:
             Logits, B K h w.
         """
-        cost = joint_cost_volume(
-            image_embedding,
-            prompts.text_embedding,
-            prompts.visual_embedding,
-            prompts.visual_mask,
-            options.strategy,
-        )
-        return self.log_scale.exp() * cost.mean(2) + self.bias
+        cosines = mean_cosines(image_embedding, prompts, options.strategy)
+        return self.log_scale.exp() * cosines + self.bias

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from dpseg.arrays import PromptSet
 from dpseg.errors import ShapeError
 
 PromptStrategy = Literal["text", "visual", "average", "concatenate", "average_cost"]
@@ -97,6 +98,28 @@ def joint_cost_volume(
     if strategy == "concatenate":
         return both
     return torch.unflatten(both, 2, (2, -1)).mean(2)  # B K M H W
+
+
+def mean_cosines(
+    image_embedding: Tensor, prompts: PromptSet[Tensor], strategy: PromptStrategy
+) -> Tensor:
+    """Compare an image with the prompts of K classes, and average over templates.
+
+    Args:
+        image_embedding: B D H W.
+        prompts: of K classes.
+        strategy: how text and visual prompts are joined.
+
+    Returns:
+        B K H W.
+    """
+    return joint_cost_volume(
+        image_embedding,
+        prompts.text_embedding,
+        prompts.visual_embedding,
+        prompts.visual_mask,
+        strategy,
+    ).mean(2)
 
 
 def token_cost_volume(

@@ -2,8 +2,7 @@
 
 Every layer is a spatial block, in which the positions of each class's map attend to one another
 under the image's guidance, and a class block, in which the classes at each position attend to one
-another under the text's guidance. Guidance is shared: the image's by all classes, the text's by all
-positions. What it adds to a linear map is therefore computed once and broadcast.
+another under the text's guidance.
 """
 
 from __future__ import annotations
@@ -11,6 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from dpseg.model.guided_attention import attend, guided
 
 _KERNEL = 7
 
@@ -80,7 +81,7 @@ class SpatialBlock(nn.Module):
         channels, size_hw = x.shape[1], x.shape[-2:]
         tokens: Tensor = self.norm(_last(x))  # S h w C
         maps = _first(tokens)  # S C h w
-        query = _guided(self.query, tokens, _last(guidance))  # S h w C
+        query = guided(self.query, tokens, _last(guidance))  # S h w C
         weight = self.reduce_key.weight
         reduced = F.conv2d(maps, weight[:, :channels], stride=2) + F.conv2d(
             guidance, weight[:, channels:], self.reduce_key.bias, stride=2
@@ -132,7 +133,7 @@ class ClassBlock(nn.Module):
         pooled = F.avg_pool2d(x, self.pool)  # S C h/2 w/2
         positions = pooled.flatten(2).permute(2, 0, 1)  # (h/2 w/2) S C
         tokens = self.norm(positions)
-        query, key = (_guided(layer, tokens, guidance) for layer in (self.query, self.key))
+        query, key = (guided(layer, tokens, guidance) for layer in (self.query, self.key))
         positions = positions + self.output(attend(query, key, self.value(tokens), self.heads))
         positions = positions + F.relu6(self.mlp(self.mlp_norm(positions)))
         maps = torch.unflatten(positions.permute(1, 2, 0), 2, pooled.shape[-2:])  # S C h/2 w/2
@@ -173,31 +174,6 @@ class AggregatorLayer(nn.Module):
         parts = (x,) if class_chunk is None else torch.split(x, class_chunk)
         refined: Tensor = self.classes(torch.cat([self.spatial(p, image) for p in parts]), text)
         return refined
-
-
-def attend(query: Tensor, key: Tensor, value: Tensor, heads: int) -> Tensor:
-    """Attend by softmax, in several heads.
-
-    Args:
-        query: N L C.
-        key: N L' C.
-        value: N L' C.
-        heads: attention heads; divides C.
-
-    Returns:
-        N L C.
-    """
-    query, key, value = (
-        torch.unflatten(one, -1, (heads, -1)).transpose(1, 2) for one in (query, key, value)
-    )  # N heads L c
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-
-
-def _guided(layer: nn.Linear, tokens: Tensor, guidance: Tensor) -> Tensor:
-    """Apply a layer to tokens with shared guidance behind their channels."""
-    channels = tokens.shape[-1]
-    shared = F.linear(guidance, layer.weight[:, channels:], layer.bias)
-    return F.linear(tokens, layer.weight[:, :channels]) + shared
 
 
 def _last(x: Tensor) -> Tensor:

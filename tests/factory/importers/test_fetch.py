@@ -8,15 +8,16 @@ import pytest
 import torch
 from huggingface_hub import constants
 
+import cat_seg_reference
 import sed_reference
 from dpseg import Segmenter
 from dpseg.errors import CheckpointError
-from dpseg.factory.config import PRESETS
-from dpseg.factory.importers.fetch import REPOSITORIES, SOURCE_FILE
+from dpseg.factory.config import PRESETS, REPOSITORIES
+from dpseg.factory.importers.fetch import SOURCE_FILE
 from dpseg.factory.load import load_engine
 from err_seg_reference import tiny_checkpoint
 
-REPOSITORY, NAME = REPOSITORIES["err-seg"], "err-seg-tiny"
+REPOSITORY, NAME = REPOSITORIES["err-seg"].name, "err-seg-tiny"
 
 
 def written(content) -> bytes:
@@ -93,6 +94,17 @@ def test_a_repository_without_the_checkpoint_is_told(hub, cache, files, message)
     with pytest.raises(CheckpointError, match=message):
         load_engine(NAME)
     assert not cache.exists()
+
+
+def test_cat_seg_comes_from_a_space(hub, cache, monkeypatch, cat_seg_config):
+    monkeypatch.setitem(PRESETS, "cat-seg-tiny", cat_seg_config)
+    space = f"spaces/{REPOSITORIES['cat-seg'].name}"
+    file = written({"model": cat_seg_reference.tiny_checkpoint()})
+    hub.repositories[space] = {"app.py": b"", "model_base.pth": file}
+    engine, _ = load_engine("cat-seg-tiny")
+    assert engine.info.name == "cat-seg-tiny"
+    source = json.loads((cache.parent / "cat-seg-tiny" / SOURCE_FILE).read_text())
+    assert (source["file"], source["revision"]) == ("model_base.pth", hub.commit(space))
 
 
 def test_a_vanished_or_gated_repository_is_told(hub, cache):

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import cat_seg_reference
 import err_seg_reference
 import sed_reference
 from dpseg.errors import CheckpointError
-from dpseg.factory.config import PRESETS
 from dpseg.factory.importers.published import (
     import_checkpoint,
     matching_preset,
@@ -20,6 +20,7 @@ from dpseg.factory.importers.published import (
 CHECKPOINTS = {
     "sed": sed_reference.tiny_checkpoint(),
     "err-seg": err_seg_reference.tiny_checkpoint(),
+    "cat-seg": cat_seg_reference.tiny_checkpoint(),
 }
 
 
@@ -56,16 +57,9 @@ def test_kinds_are_told_apart(kind):
     assert origin_of(CHECKPOINTS[kind]).network == kind
 
 
-@pytest.mark.parametrize(
-    ("key", "message"),
-    [
-        ("upsample1.weight", "CAT-Seg's checkpoint; only SED or ERR-Seg's"),
-        ("backbone.weight", "no checkpoint of SED or ERR-Seg"),
-    ],
-)
-def test_other_kinds_are_named(key, message):
-    with pytest.raises(CheckpointError, match=message):
-        origin_of({key: torch.zeros(1)})
+def test_other_kinds_are_refused():
+    with pytest.raises(CheckpointError, match="no checkpoint of SED or ERR-Seg or CAT-Seg"):
+        origin_of({"backbone.weight": torch.zeros(1)})
 
 
 class Trap:
@@ -104,25 +98,28 @@ def test_what_is_no_checkpoint_is_refused(write, message, tmp_path, capsys):
     assert "ran" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("network", ["sed", "err-seg", "dpseg"])
-def test_size_is_found_by_the_joint_space(
-    network, monkeypatch, sed_config, err_seg_config, clip_config
-):
-    tiny = {"sed": sed_config, "err-seg": err_seg_config, "dpseg": clip_config}[network]
-    monkeypatch.setitem(PRESETS, tiny.name, tiny)
-    origin = origin_of(CHECKPOINTS["sed" if network == "sed" else "err-seg"])
+@pytest.mark.parametrize(
+    ("network", "large", "known"),
+    [
+        ("sed", "sed-convnext-l", "sed-convnext-b: 640"),
+        ("err-seg", "err-seg-convnext-l", "err-seg-convnext-b: 640"),
+        ("cat-seg", "cat-seg-vit-l", "cat-seg-vit-b: 512"),
+        ("dpseg", "dpseg-convnext-l", "dpseg-convnext-b: 640"),
+    ],
+)
+def test_size_is_found_by_the_joint_space(network, large, known):
+    origin = origin_of(CHECKPOINTS["err-seg" if network == "dpseg" else network])
 
     def preset(dimension):
         key = next(key for key in CHECKPOINTS[origin.network] if key.endswith("text_projection"))
         return matching_preset(list(origin.parts({key: torch.zeros(1, dimension)})), network)
 
-    assert preset(16) == tiny
-    assert (preset(768).name, preset(768).pretrained) == (f"{network}-convnext-l", None)
-    with pytest.raises(CheckpointError, match=r"512 dimensions.*convnext-b: 640"):
-        preset(512)
+    assert (preset(768).name, preset(768).pretrained) == (large, None)
+    with pytest.raises(CheckpointError, match=rf"99 dimensions.*{known}"):
+        preset(99)
 
 
 def test_a_checkpoint_becomes_its_own_network_or_dpseg(kind):
-    other = {"sed": "err-seg", "err-seg": "sed"}[kind]
+    other = {"sed": "err-seg", "err-seg": "cat-seg", "cat-seg": "sed"}[kind]
     with pytest.raises(CheckpointError, match=f"cannot become a network '{other}'"):
         import_checkpoint(CHECKPOINTS[kind], network=other)

@@ -19,14 +19,12 @@ from rich.console import Console
 from dpseg.errors import CheckpointError, require_extra
 from dpseg.factory.calibration import named_model_folder
 from dpseg.factory.clip import ClipModel
-from dpseg.factory.config import ClipConfig
+from dpseg.factory.config import REPOSITORIES, ClipConfig, Repository
 from dpseg.factory.importers.fill import save_import
 from dpseg.factory.importers.published import import_checkpoint, read_checkpoint
 from dpseg.factory.load import CLIP_FILE
 from dpseg.files import hash_file, write_text
 
-#: Where the authors of a network keep its checkpoints.
-REPOSITORIES: Mapping[str, str] = {"err-seg": "lchen1019/ERR-Seg"}
 SOURCE_FILE = "source.json"
 _SUFFIXES = {".pth", ".pt", ".pkl", ".bin", ".ckpt", ".safetensors"}
 #: A file may be this many times as large as the weights in single precision: half precision, or
@@ -75,12 +73,12 @@ def published_model(config: ClipConfig) -> Path:
     candidates = [(pin.file, pin.revision)] if pin else _candidates(hub, config)
     refused = []
     for file, revision in candidates:
-        says(f"{config.name}: fetching {file} of {repository} ...")
+        says(f"{config.name}: fetching {file} of {repository.name} ...")
         path = _download(hub, repository, file, revision)
-        source = Source(repository, revision, file, hash_file(path))
+        source = Source(repository.name, revision, file, hash_file(path))
         if pin is not None and source != pin:
             raise CheckpointError(
-                f"{file} of {repository} is no longer the file that {folder / SOURCE_FILE} "
+                f"{file} of {repository.name} is no longer the file that {folder / SOURCE_FILE} "
                 "records; remove that to take it as it is now"
             )
         try:
@@ -90,10 +88,11 @@ def published_model(config: ClipConfig) -> Path:
             continue
         save_import(model, fates, folder)
         write_text(folder / SOURCE_FILE, json.dumps(asdict(source), indent=1))
-        says(f"{config.name}: imported {file} of {repository}, sha256 {source.sha256[:16]}")
+        says(f"{config.name}: imported {file} of {repository.name}, sha256 {source.sha256[:16]}")
         return folder
     raise CheckpointError(
-        f"no file of {repository} is {config.name}'s checkpoint ({'; '.join(refused)}); {_BY_HAND}"
+        f"no file of {repository.name} is {config.name}'s checkpoint ({'; '.join(refused)}); "
+        f"{_BY_HAND}"
     )
 
 
@@ -114,7 +113,9 @@ def _candidates(hub: ModuleType, config: ClipConfig) -> list[tuple[str, str]]:
     """List the files that may be a preset's checkpoint, the one of the likeliest size first."""
     repository = REPOSITORIES[config.network]
     try:
-        info = hub.HfApi().model_info(repository, files_metadata=True)
+        info = hub.HfApi().repo_info(
+            repository.name, repo_type=repository.kind, files_metadata=True
+        )
     except Exception as error:  # the client passes on errors of several libraries
         raise _unreachable(config.name, error) from error
     expected = _bytes_of(config)
@@ -127,7 +128,7 @@ def _candidates(hub: ModuleType, config: ClipConfig) -> list[tuple[str, str]]:
     if not likely:
         found = ", ".join(f"{file} ({size / 1e6:.0f} MB)" for file, size in sizes.items())
         raise CheckpointError(
-            f"no file of {repository} has the size of {config.name}'s checkpoint, about "
+            f"no file of {repository.name} has the size of {config.name}'s checkpoint, about "
             f"{expected / 1e6:.0f} MB (it has {found or 'none'}); {_BY_HAND}"
         )
     return [(file, str(info.sha)) for file in sorted(likely, key=lambda one: likely[one])]
@@ -140,11 +141,13 @@ def _bytes_of(config: ClipConfig) -> int:
     return 4 * sum(tensor.numel() for tensor in state.values())
 
 
-def _download(hub: ModuleType, repository: str, file: str, revision: str) -> Path:
+def _download(hub: ModuleType, repository: Repository, file: str, revision: str) -> Path:
     try:
-        return Path(hub.hf_hub_download(repository, file, revision=revision))
+        return Path(
+            hub.hf_hub_download(repository.name, file, repo_type=repository.kind, revision=revision)
+        )
     except Exception as error:  # as above
-        raise _unreachable(f"{file} of {repository}", error) from error
+        raise _unreachable(f"{file} of {repository.name}", error) from error
 
 
 def _unreachable(what: str, error: Exception) -> CheckpointError:

@@ -1,6 +1,6 @@
 """Checkpoints that other projects publish: told apart by their keys, made into this one's models.
 
-SED's and ERR-Seg's are known; CAT-Seg's are recognised, to say so. A file is detectron2's
+SED's, ERR-Seg's and CAT-Seg's are known. A file is detectron2's
 `{"model": state_dict, ...}`, a bare state dict, or safetensors. It is read as tensors only: code in
 it is refused.
 """
@@ -22,7 +22,7 @@ from dpseg.encoders.open_clip import joint_dimension
 from dpseg.errors import CheckpointError
 from dpseg.factory.clip import ClipModel
 from dpseg.factory.config import IMAGENET_PIXELS, PRESETS, ClipConfig, Network
-from dpseg.factory.importers import err_seg_keys, sed_keys
+from dpseg.factory.importers import cat_seg_keys, err_seg_keys, sed_keys
 from dpseg.factory.importers.fill import (
     KeyFate,
     Part,
@@ -52,8 +52,8 @@ class Origin:
 ORIGINS = (
     Origin("SED", "sed", sed_keys.MARK, sed_keys.baseline_parts),
     Origin("ERR-Seg", "err-seg", err_seg_keys.MARK, err_seg_keys.err_seg_parts),
+    Origin("CAT-Seg", "cat-seg", cat_seg_keys.MARK, cat_seg_keys.cat_seg_parts),
 )
-_CAT_SEG = "upsample1.weight"
 _PROJECTION = "encoder.clip.text_projection"
 
 
@@ -108,8 +108,6 @@ def origin_of(state: Mapping[str, Tensor]) -> Origin:
         if origin.mark in state:
             return origin
     known = " or ".join(origin.name for origin in ORIGINS)
-    if _CAT_SEG in state:
-        raise CheckpointError(f"this is CAT-Seg's checkpoint; only {known}'s can be imported")
     raise CheckpointError(
         f"this is no checkpoint of {known}: it has none of "
         + ", ".join(origin.mark for origin in ORIGINS)
@@ -140,7 +138,8 @@ def import_checkpoint(
     """
     origin = origin_of(state)
     network = config.network if config else network or origin.network
-    if network not in (origin.network, "dpseg"):
+    begins_dpseg = network == "dpseg" and origin.network != "cat-seg"  # its towers are no ConvNeXt
+    if network != origin.network and not begins_dpseg:
         raise CheckpointError(f"{origin.name}'s checkpoint cannot become a network {network!r}")
     parts = list(origin.parts(state))
     config = config or matching_preset(parts, network)
