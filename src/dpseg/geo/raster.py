@@ -54,11 +54,14 @@ def is_map(path: Path) -> bool:
 
     It is one if it is georeferenced, in itself or by a companion such as a world file; a TIFF or
     JPEG 2000 also if it has more bands than a photo, deep ones that are not marked as colours, or
-    more pixels than are read at once. Without rasterio, a TIFF's own tags tell.
+    more pixels than are read at once. Without rasterio, or under a name that it does not take,
+    a TIFF's own tags tell.
     """
     driver = _DRIVERS.get(path.suffix.lower())
     if driver is None:
         return False
+    if not _has_utf8_name(path):
+        return driver == "GTiff" and _has_tags_of_a_map(path)
     try:
         with open_map(path, driver=driver) as dataset:
             photo_bands = dataset.count <= _MOST_PHOTO_BANDS and not _holds_measurements(dataset)
@@ -68,6 +71,15 @@ def is_map(path: Path) -> bool:
         return False  # whatever it is, load_photo has an error for it
     except MissingExtraError:
         return driver == "GTiff" and _has_tags_of_a_map(path)
+
+
+def _has_utf8_name(path: Path) -> bool:
+    """Return whether GDAL takes a file's name."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _has_tags_of_a_map(path: Path) -> bool:
@@ -269,7 +281,7 @@ def _reading(name: str) -> Iterator[None]:
     errors = require_extra("rasterio.errors", "geo")
     try:
         yield
-    except (errors.RasterioError, UnicodeError) as error:  # GDAL takes names in UTF-8 only
+    except (errors.RasterioError, UnicodeDecodeError) as error:
         raise ImageError(f"{name} cannot be read: {' '.join(str(error).split())}.") from error
-    except UnicodeEncodeError as error:
+    except UnicodeEncodeError as error:  # of a file's name
         raise ImageError(f"{name} cannot be read: maps need a name in UTF-8; rename it.") from error
