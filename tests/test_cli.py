@@ -99,6 +99,19 @@ def test_names_of_a_low_presence_are_left_out(
     assert "min_presence is 2.0; it lies in [0, 1]." in capsys.readouterr().err
 
 
+def test_the_model_names_things_in_photos_alone(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("clip.mp4", "notes.txt"):
+        (photos / name).write_bytes(b"nothing")
+    assert run("segment", photos / "blue.png", photos / "clip.mp4", "-c", "auto", "--json") == 2
+    said = capsys.readouterr()
+    assert [entry["name"] for entry in json.loads(said.out)["classes"]] == ["sky"]
+    assert "names are found in photos only, not videos and maps." in said.err
+    assert run("segment", photos / "yellow.png", "-c", "auto") == 1
+    assert "yellow.png: no common thing is surely in this photo" in capsys.readouterr().err
+
+
 def test_things_are_counted(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = np.full((96, 96, 3), COLOURS["black"], np.uint8)
     picture[16:40, 8:32] = picture[16:40, 64:88] = COLOURS["red"]

@@ -19,6 +19,7 @@ from dpseg.engines.protocol import Engine, ModelInfo
 from dpseg.errors import CheckpointError
 from dpseg.imaging.photo import PhotoLike, load_photo
 from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View
+from dpseg.inference.auto_names import wants_names, with_common_names
 from dpseg.inference.encoded_photo import EncodedPhoto
 from dpseg.inference.negatives import with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, OptionFields, SegmentOptions
@@ -224,7 +225,7 @@ class Segmenter:
             photo: a path, a file's bytes, a PIL image, an array H W 3, or what `encode` gave; or
                 a list of these.
             classes: what to look for; `"car|automobile"` gives synonyms, one string is split at
-                commas.
+                commas; `"auto"` stands for the common things that a photo shows.
             not_classes: what competes and is never shown: its pixels stay unlabelled.
             examples: photos that show a class, by its name; a name that neither `classes` nor
                 `not_classes` has is added to the classes.
@@ -273,7 +274,10 @@ class Segmenter:
         predictor, examples = self._predictor, examples or {}
         source = ExemplarSource(predictor.engine, examples, predictor.cache)
         negatives = None if not_classes is None else Vocabulary.of(not_classes)
-        vocabulary = _with_examples(classes, examples, negatives)
+        vocabulary, own = _with_examples(classes, examples, negatives), None
+        if wants_names(vocabulary):
+            known = predictor.detector.names if predictor.detector else ()
+            vocabulary, own = with_common_names(vocabulary, negatives, known, options.language)
         if tuned is not None and not isinstance(tuned, TunedPrompts):
             tuned = TunedPrompts.load(os.fspath(tuned))
         return predictor.prepare(
@@ -282,6 +286,7 @@ class Segmenter:
             negatives=negatives,
             pictures=source.prompts_for(with_negatives(vocabulary, negatives)),
             tuned=tuned,
+            own=own,
         )
 
     def encode(self, photo: PhotoLike) -> EncodedPhoto:

@@ -138,6 +138,15 @@ def test_a_least_presence_goes_through(client: httpx.Client, segmenter: Segmente
     assert answer["classes"][1]["presence"] < 0.5
 
 
+def test_the_model_finds_names(client: httpx.Client) -> None:
+    answer = ask(client, "auto, red").json()
+    assert answer["classes"][0]["name"] == "red"
+    assert {entry["name"] for entry in answer["classes"]} == {"red", "sky", "snow"}
+    yellow = [("image", ("photo.png", png(paint(ground="yellow"))))]
+    said = complaint(client.post("/v1/segment", data={"classes": "auto"}, files=yellow), 422)
+    assert said == "no common thing is surely in this photo; name what to find."
+
+
 def test_things_go_through(client: httpx.Client, segmenter: Segmenter) -> None:
     answer = ask(client, things="true", stuff="blue").json()
     expected = segmenter(PHOTO, "red, blue", things=True, stuff=["blue"]).instances

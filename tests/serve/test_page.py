@@ -246,6 +246,33 @@ def test_a_minus_makes_a_name_unwanted(page: Page, photo: Path) -> None:
     expect(page.locator("#error")).to_have_text("Name at least one thing to find.")
 
 
+def test_the_model_names_things_and_names_can_be_dropped(
+    page: Page, browser: Browser, address: str, photo: Path
+) -> None:
+    page.set_input_files("#photo", photo)
+    page.click("#name-it")
+    expect(page.locator("#found")).to_be_visible()
+    expect(page.locator(".chip")).to_have_count(2)
+    expect(page.locator("#legend")).to_contain_text("sky")
+    expect(page.locator("#look-hint")).to_contain_text("Drop the names that are wrong")
+    shoot(page, "page/auto")
+    page.get_by_role("button", name="Remove snow").click()
+    page.fill("#class-input", "red,")
+    find(page)
+    expect(page.locator("#legend")).not_to_contain_text("snow")
+    page.click("#name-it")  # own names stay
+    expect(page.locator(".chip")).to_have_count(3)
+    expect(page.locator("#legend")).to_contain_text("red")
+    phone = browser.new_page(viewport={"width": 390, "height": 800})
+    phone.goto(address)
+    phone.set_input_files("#photo", photo)
+    phone.click("#name-it")
+    expect(phone.locator(".chip")).to_have_count(2)
+    assert phone.evaluate("document.documentElement.scrollWidth") <= 390
+    shoot(phone, "page/auto-phone")
+    phone.close()
+
+
 def test_presence_is_told_and_can_be_asked_for(page: Page, photo: Path) -> None:
     choose(page, photo, "red, blue, green")
     with page.expect_response("**/v1/segment") as answered:

@@ -101,7 +101,9 @@ class Worker:
                 task, {"photo": str(task.path.absolute()), "key": key}, progress or _silent
             )
         except (ImageError, MissingExtraError) as error:
-            return replace(done, error=_one_line(error))
+            told = _one_line(error)
+            named = told if str(task.path) in told else f"{task.path}: {told}"
+            return replace(done, error=named)
         except DPSegError as error:
             return replace(done, error=_one_line(error), fatal=True)
         except Exception as error:
@@ -110,9 +112,13 @@ class Worker:
         return done
 
     def _segment(self, task: Task, origin: dict[str, str], progress: Progress) -> None:
-        job = self._job
-        if job.options.things and (is_video(task.path) or is_map(task.path)):
-            raise ImageError(f"{task.path}: things are parted in photos only, not videos and maps.")
+        job, only_photos = self._job, None
+        if job.options.things:
+            only_photos = "things are parted"
+        elif self._query.own is not None:
+            only_photos = "names are found"
+        if only_photos and (is_video(task.path) or is_map(task.path)):
+            raise ImageError(f"{task.path}: {only_photos} in photos only, not videos and maps.")
         if is_video(task.path):
             segment_video(
                 self._segmenter,

@@ -30,7 +30,12 @@ def segment(
         list[str], typer.Argument(help="Photos, maps, videos, folders of photos, or globs.")
     ],
     classes: Annotated[
-        str, typer.Option("-c", "--classes", help="Names, by commas; 'car|automobile' is one.")
+        str,
+        typer.Option(
+            "-c",
+            "--classes",
+            help="Names, by commas; 'car|automobile' is one; 'auto' lets the model name things.",
+        ),
     ] = "",
     vocabulary: Annotated[
         str, typer.Option(help="A built-in class list (voc20, ade150, ...), a .txt or .json file.")

@@ -18,11 +18,11 @@ from dpseg.engines.protocol import Engine
 from dpseg.errors import PromptError
 from dpseg.explain import Evidence
 from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels, merge_scores
+from dpseg.inference.auto_names import AUTO, own_in_english
 from dpseg.inference.box_evidence import BoxHints, BoxReader
 from dpseg.inference.class_prior import ABSENT, photo_bias, presence_probability
 from dpseg.inference.distractors import Distractors
 from dpseg.inference.encoded_photo import EncodedPhoto, encode_photo
-from dpseg.inference.english import in_english
 from dpseg.inference.hypernyms import with_hypernyms
 from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
@@ -94,6 +94,7 @@ class Predictor:
         negatives: Vocabulary | None = None,
         pictures: Mapping[int, VisualEmbedding] | None = None,
         tuned: TunedPrompts | None = None,
+        own: int | None = None,
     ) -> Query:
         """Encode the prompts of some classes.
 
@@ -103,20 +104,24 @@ class Predictor:
             negatives: classes that compete and are never shown.
             pictures: of some classes, class index to one row a picture; negatives come behind.
             tuned: outranks names and pictures of the classes that it holds.
+            own: so many of the classes are looked for in every photo, and the others where it
+                shows them; None for all in every photo.
 
         Returns:
             What `predict` takes.
 
         Raises:
             PromptError: the tuned prompts are of another model, visual prompts alone are asked
-                for and a class has none, or a least presence is asked of a model without any.
+                for and a class has none, or presence is needed of a model that does not tell it.
             VocabularyError: a name is both a class and a negative, or two mean the same.
         """
-        if options.min_presence and not self.engine.info.photo_bias:
-            name = self.engine.info.name
-            raise PromptError(f"{name} does not tell presence; leave min_presence out.")
+        if (options.min_presence or own is not None) and not self.engine.info.photo_bias:
+            name, what = self.engine.info.name, AUTO if own is not None else "min_presence"
+            raise PromptError(f"{name} does not tell presence; it cannot do {what}.")
         named = with_negatives(vocabulary, negatives)
-        english = asked = in_english(named, options.language)
+        given = len(vocabulary)
+        english = own_in_english(named, given if own is None else own, given, options.language)
+        asked = english
         if self._bank is not None and options.hypernyms:
             asked = with_hypernyms(english, self._bank)
         prompts = build_prompts(
@@ -135,6 +140,7 @@ class Predictor:
             prompts=prompts,
             options=options,
             shown=tuple(named.names[index] for index in pictures or ()),
+            own=own,
         )
 
     def encode(

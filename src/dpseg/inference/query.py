@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from dpseg.arrays import AnyArray, PromptSet
 from dpseg.imaging.photo import PhotoLike, read_photo
+from dpseg.inference.auto_names import named_by_model
 from dpseg.inference.encoded_photo import EncodedPhoto
 from dpseg.inference.options import SegmentOptions
 from dpseg.segmentation import Segmentation
@@ -30,6 +31,8 @@ class Query:
         prompts: of all that is named, both sides.
         options: everything else that is asked.
         shown: names of the classes that have examples.
+        own: so many of the classes are looked for in every photo, and the others where it shows
+            them; None for all in every photo.
     """
 
     predictor: Predictor
@@ -39,6 +42,7 @@ class Query:
     prompts: PromptSet[AnyArray]
     options: SegmentOptions
     shown: tuple[str, ...] = ()
+    own: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -72,4 +76,6 @@ class Query:
             ImageError: the photo cannot be used.
         """
         encoded = photo if isinstance(photo, EncodedPhoto) else self.encode(photo)
+        if self.own is not None:
+            return named_by_model(encoded, self)
         return self.predictor.predict(encoded, self)

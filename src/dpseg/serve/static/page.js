@@ -61,12 +61,12 @@ function takePhoto(file) {
   $("photo-name").textContent = file.name;
 }
 
-function question() {
+function question({ byModel }) {
   chips.commit();
   const limit = state.limits?.megabytes;
   const files = [state.photo, ...chips.chips.flatMap(({ pictures }) => pictures.map(({ file }) => file))];
   if (!state.photo) throw new Error("Choose a photo first.");
-  if (!chips.wanted.length && !$("vocabulary").value) throw new Error("Name at least one thing to find.");
+  if (!byModel && !chips.wanted.length && !$("vocabulary").value) throw new Error("Name at least one thing to find.");
   const megabytes = files.reduce((sum, file) => sum + file.size, 0) / 1e6;
   if (limit && megabytes > limit) {
     throw new Error(`The photo and pictures have ${megabytes.toFixed(1)} MB; at most ${limit} MB can be sent.`);
@@ -74,6 +74,7 @@ function question() {
   const form = new FormData();
   form.append("image", state.photo, state.photo.name);
   chips.fill(form);
+  if (byModel) form.append("classes", "auto");
   form.append("vocabulary", $("vocabulary").value);
   form.append("unlabelled", $("unlabelled").checked);
   form.append("refine", $("refine").checked ? $("rounds").value : 0);
@@ -82,12 +83,13 @@ function question() {
   return form;
 }
 
-async function run() {
+/** Ask for the pixels; of what is named, or also of what the model can name. */
+async function run({ byModel = false } = {}) {
   if (state.running) return;
   say("");
   let form;
   try {
-    form = question();
+    form = question({ byModel });
   } catch (error) {
     complain(error);
     return;
@@ -103,6 +105,7 @@ async function run() {
       service.picture(result.id, "index.png"),
     ]);
     Object.assign(state, { result, stem });
+    if (byModel) result.classes.forEach(({ name }) => chips.add(name));
     $("empty").hidden = true;
     $("why").hidden = true;
     $("found").hidden = false;
@@ -111,7 +114,8 @@ async function run() {
     const how = matchMedia("(hover: none)").matches
       ? "Tap the photo to ask why."
       : "Point at the photo to see a name; click to ask why.";
-    $("look-hint").textContent = `${how} Done in ${result.seconds.toFixed(1)} s.`;
+    const next = byModel ? " Drop the names that are wrong, add what is missing, and find them again." : "";
+    $("look-hint").textContent = `${how} Done in ${result.seconds.toFixed(1)} s.${next}`;
     if (matchMedia("(max-width: 760px)").matches) $("result").scrollIntoView({ block: "start" });
   } catch (error) {
     complain(error);
@@ -122,7 +126,7 @@ async function run() {
 }
 
 function busy(on) {
-  $("run").disabled = on;
+  $("run").disabled = $("name-it").disabled = on;
   $("cancel").hidden = !on;
   $("progress").hidden = !on;
   $("found").classList.toggle("stale", on);
@@ -230,6 +234,7 @@ $("question").addEventListener("submit", (event) => {
 $("question").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) run();
 });
+$("name-it").addEventListener("click", () => run({ byModel: true }));
 $("cancel").addEventListener("click", () => state.running?.abort());
 $("photo").addEventListener("change", ({ target }) => target.files[0] && takePhoto(target.files[0]));
 $("opacity").addEventListener("input", ({ target }) => viewer.setOpacity(target.value / 100));
