@@ -7,10 +7,10 @@ import pytest
 import ray
 
 from batch.loading import JOB, colours, files, killed_by_black, killed_once
-from dpseg import DPSegError
 from dpseg.batch.folder import run_local
 from dpseg.batch.ray import run_ray
 from dpseg.batch.work import Task
+from dpseg.errors import WorkerError
 
 pytestmark = pytest.mark.slow
 
@@ -67,5 +67,5 @@ def test_an_unreachable_cluster_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(DPSegError, match="cannot be reached"):
+    with pytest.raises(WorkerError, match="cannot be reached"):
         next(run_ray(JOB, tasks, address="nowhere", load=colours))
