@@ -7,7 +7,8 @@ The main job's table: `dpseg evaluate` on every set, one table a figure. Unlabel
 answer is the best of the set's names at every pixel of the `val` split; mIoU over the classes
 present, from one confusion matrix a set. `--split holdout` measures on the photos that the recipe
 keeps aside from training, which is where choices are made. `--processes 2` shares the work.
-`--one-word` names sets on whose photos each name that is there is asked alone, unlabelled on.
+`--one-word` names sets on whose photos each name that is there is asked alone, unlabelled on;
+`--instances` those on which single things are counted, touching ones parted and plain regions.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from dpseg.data.plain_names import plain_name
 from dpseg.data.splits import read_split
 from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, chosen
 from dpseg.evaluate.folder import Task, evaluate_folder
+from dpseg.evaluate.instance_folder import evaluate_instances
 from dpseg.evaluate.results import Evaluation, save_json
 from dpseg.segmenter import Segmenter
 from dpseg.train.recipe import load_recipe
@@ -118,6 +120,7 @@ def main() -> None:
     parser.add_argument("--no-examples", action="store_true", help="leave the example pictures out")
     parser.add_argument("--unlabelled", nargs="*", help="sets to measure with unlabelled pixels on")
     parser.add_argument("--one-word", nargs="*", help="sets to ask for one word at a time")
+    parser.add_argument("--instances", nargs="*", help="sets on which to part and count things")
     parser.add_argument("--processes", type=int, default=1, help="processes that share the work")
     parser.add_argument("--json", type=Path, help="where to write all figures")
     arguments = parser.parse_args()
@@ -146,6 +149,10 @@ def main() -> None:
         for name in arguments.one_word:
             table.add_row(name, *(f"{100 * figure:.1f}" for figure in one_word(name, arguments)))
         Console(width=120).print(table)
+    for name in arguments.instances or []:
+        segmenter = Segmenter.from_pretrained(arguments.model)
+        root, limit = arguments.data / name, arguments.limit
+        print(evaluate_instances(segmenter, root, limit=limit, progress=True).markdown())
     if arguments.json:
         save_json([*evaluations, *whole], arguments.json)
 

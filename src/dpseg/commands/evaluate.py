@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,6 +42,9 @@ def evaluate(
     unlabelled: Annotated[
         bool, typer.Option("--unlabelled", help="Leave pixels unlabelled; background is a class.")
     ] = False,
+    instances: Annotated[
+        bool, typer.Option("--instances", help="Single things instead: panoptic quality, counts.")
+    ] = False,
     protocol: Annotated[
         Literal["dpseg", "sed"], typer.Option(help="Keep the aspect, or squash photos as SED does.")
     ] = "dpseg",
@@ -55,6 +59,10 @@ def evaluate(
 ) -> None:
     """Measure a model on labelled photos: mIoU, seen and unseen, object sizes, outlines."""
     import json
+
+    if instances:
+        _evaluate_instances(sets, model, split, limit, engine, device, out, as_json)
+        return
 
     from dpseg.evaluate.configuration import STANDARD, WITH_EXAMPLES, WITH_TUNED, chosen
     from dpseg.evaluate.folder import Task, evaluate_folder
@@ -84,6 +92,36 @@ def evaluate(
     if out is not None:
         save_report(evaluations, out, tables, f"{model} on {', '.join(r.name for r in sets)}")
     typer.echo(json.dumps([e.to_dict() for e in evaluations]) if as_json else tables)
+
+
+def _evaluate_instances(
+    sets: Sequence[Path],
+    model: str,
+    split: str,
+    limit: int | None,
+    engine: Literal["torch", "onnx"] | None,
+    device: str,
+    out: Path | None,
+    as_json: bool,
+) -> None:
+    import json
+
+    from dpseg.evaluate.instance_folder import evaluate_instances
+    from dpseg.files import write_text
+    from dpseg.segmenter import Segmenter
+
+    segmenter = Segmenter.from_pretrained(model, engine=engine, device=device)
+    found = [
+        evaluate_instances(segmenter, root, split=split, limit=limit, progress=True)
+        for root in sets
+    ]
+    figures = json.dumps([one.to_dict() for one in found])
+    tables = "\n".join(one.markdown() for one in found)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_text(out / "instances.json", figures)
+        write_text(out / "instances.md", tables)
+    typer.echo(figures if as_json else tables)
 
 
 def ablate(

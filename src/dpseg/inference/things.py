@@ -49,8 +49,17 @@ def is_stuff(entry: ClassEntry) -> bool:
     return any(stem(word) in _stuff() for word in words)
 
 
+def least_pixels(photo_pixels: int) -> float:
+    """Return how many pixels a thing has at least in a photo of so many."""
+    return max(LEAST_PIXELS, LEAST_SHARE * photo_pixels)
+
+
 def part_things(
-    result: Segmentation, entries: Sequence[ClassEntry], stuff: Collection[str] | None = None
+    result: Segmentation,
+    entries: Sequence[ClassEntry],
+    stuff: Collection[str] | None = None,
+    *,
+    touching: bool = True,
 ) -> Segmentation:
     """Add single things to a result.
 
@@ -58,6 +67,7 @@ def part_things(
         result: of one photo.
         entries: its classes, in English words.
         stuff: names that are never parted; None for the built-in list.
+        touching: part things that touch, too; False leaves connected regions whole.
 
     Returns:
         The same result with `instances`; regions too small for a thing are in none.
@@ -69,7 +79,7 @@ def part_things(
     within a share of each other are joined.
     """
     given = None if stuff is None else set(map(fold, stuff))
-    least = max(LEAST_PIXELS, LEAST_SHARE * result.labels.size)
+    least = least_pixels(result.labels.size)
     found = []
     for k, entry in enumerate(entries):
         mask: BoolArray = result.labels == k
@@ -78,7 +88,7 @@ def part_things(
         name = result.classes[k]
         words = map(fold, (name, *entry.words))
         whole = is_stuff(entry) if given is None else not given.isdisjoint(words)
-        parts = [mask] if whole else list(_parts(mask, result.scores[k], least))
+        parts = [mask] if whole else list(_parts(mask, result.scores[k], least, touching))
         largest = max((int(part.sum()) for part in parts), default=0)
         for part in parts:
             if part.sum() < LEAST_OF_LARGEST * largest:
@@ -88,7 +98,9 @@ def part_things(
     return replace(result, instances=tuple(found))
 
 
-def _parts(mask: BoolArray, scores: FloatArray, least: float) -> Iterator[BoolArray]:
+def _parts(
+    mask: BoolArray, scores: FloatArray, least: float, touching: bool
+) -> Iterator[BoolArray]:
     """Part a mask, H W, into things of at least so many pixels."""
     measure = require_extra("skimage.measure", "instances")
     regions = measure.label(mask, connectivity=2)
@@ -97,7 +109,9 @@ def _parts(mask: BoolArray, scores: FloatArray, least: float) -> Iterator[BoolAr
             continue
         top, left, bottom, right = region.bbox
         box = (left, top, right, bottom)
-        things = _split(region.image, _scores_in(scores, box, mask.shape))
+        things = region.image.astype(np.int32)
+        if touching:
+            things = _split(region.image, _scores_in(scores, box, mask.shape))
         for number in range(1, things.max() + 1):
             thing = things == number
             if thing.sum() >= least:
