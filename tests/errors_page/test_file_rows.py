@@ -155,5 +155,4 @@ def _(command, tmp_path):
 files.proven(
     "a photo whose worker process died",
     "batch/test_batch_folder.py::test_a_file_that_kills_its_process_is_the_only_one_lost",
-    as_text=True,
 )

@@ -60,7 +60,7 @@ def _(tmp_path):
 @photos.row("a file of another kind, whatever its ending")
 def _(tmp_path):
     (tmp_path / "text.jpg").write_text("no photo")
-    answer = photos.answer("a file of another kind, whatever its ending")
+    (answer,) = photos.cells("a file of another kind, whatever its ending")
     listed = answer.removeprefix("error: allowed are ").replace("JPEG 2000", "JPEG2000")
     assert listed.upper().split(", ") == list(FORMATS)
     with photos.refused(", ".join(FORMATS)):
