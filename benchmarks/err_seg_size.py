@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -28,17 +26,18 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from own_process import measure_apart, peak_megabytes
+
 import err_seg_reference as direct
-from dpseg.arrays import PromptSet
 from dpseg.factory.clip import CLASS_CHUNK, ClipModel
 from dpseg.factory.config import PRESETS, ClipConfig
 from dpseg.factory.importers.published import import_checkpoint
 from dpseg.model.class_choice import usual_choice
 from dpseg.model.dpseg import ForwardOptions
+from text_prompts import text_prompts
 
 CLASSES = (20, 171, 847)
 PRESET = "err-seg-convnext-b"
-MEGABYTE = 1024  # ru_maxrss counts kilobytes
 
 
 class Direct(direct.Reference):
@@ -77,22 +76,8 @@ def make(tiny: bool) -> tuple[ClipModel, dict[str, torch.Tensor], int]:
     return import_checkpoint(state, config=config)[0].requires_grad_(False), state, sizes.layers
 
 
-def text_prompts(text: torch.Tensor) -> PromptSet:
-    """Make prompts of text alone, K 1 D."""
-    classes = len(text)
-    return PromptSet(
-        text_embedding=text,
-        visual_embedding=torch.zeros_like(text),
-        visual_features={},
-        text_tokens=text[:, :0],
-        text_token_mask=torch.zeros(classes, 0, dtype=torch.bool),
-        visual_tokens=text[:, :0],
-        visual_mask=torch.zeros(classes, dtype=torch.bool),
-    )
-
-
 @torch.inference_mode()
-def measure(options: argparse.Namespace) -> dict[str, Any]:
+def measure(options: argparse.Namespace) -> Any:
     """Time both in turn, or answer once, and tell the most memory held."""
     torch.set_num_threads(options.threads)
     model, state, layers = make(options.tiny)
@@ -122,7 +107,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
 
     if options.part == "memory":
         ours()
-        return {"megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE}
+        return peak_megabytes()
     times: dict[str, list[float]] = {"ours": [], "direct": []}
     for turn in range(options.repeats + 1):
         for name, run in (("ours", ours), ("direct", directly)):
@@ -131,15 +116,6 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             if turn:  # the first warms up
                 times[name].append(time.perf_counter() - start)
     return {name: statistics.median(values) for name, values in times.items()}
-
-
-def in_new_process(part: str, classes: int, options: argparse.Namespace) -> Any:
-    """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--part", part, "--classes", str(classes)]
-    command += ["--repeats", str(options.repeats), "--threads", str(options.threads)]
-    command += ["--tiny"] if options.tiny else []
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -156,8 +132,8 @@ def main() -> None:
         return
     table = Table("K", "chosen", "dpseg s", "direct s", "dpseg / direct", "MB")
     for classes in options.classes:
-        times = in_new_process("times", classes, options)
-        memory = in_new_process("memory", classes, options)["megabytes"]
+        times = measure_apart(__file__, options, part="times", classes=classes)
+        memory = measure_apart(__file__, options, part="memory", classes=classes)
         table.add_row(
             str(classes),
             str(usual_choice(classes)),

@@ -15,16 +15,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
-import subprocess
-import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from own_process import measure_apart, peak_megabytes
 from rich.console import Console
 from rich.table import Table
 
@@ -40,7 +38,6 @@ CLASSES = (20, 59, 171, 847)
 KEEP = 8
 # As many of 847 names survive as of ADE-847 with dpseg-lite on 18 photos, 137 in the median.
 SPREAD = 0.15
-MEGABYTE = 1024  # ru_maxrss counts kilobytes
 TEXT_TOKENS, VISUAL_TOKENS = 8, 4
 TINY = {
     "clip": "convnext_tiny",
@@ -152,17 +149,7 @@ def measure_memory(network: str, classes: int, options: argparse.Namespace) -> f
         pyramid = model.encoder.encode_image(picture(model))
         prompts = make_prompts(model, classes, pyramid.image_embedding, options.spread)
         model.network(pyramid.image_embedding, pyramid.image_features, prompts, forward)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / MEGABYTE
-
-
-def in_new_process(part: str, classes: int, options: argparse.Namespace) -> Any:
-    """Measure in a process of its own."""
-    command = [sys.executable, __file__, "--part", part, "--classes", str(classes)]
-    command += ["--repeats", str(options.repeats), "--threads", str(options.threads)]
-    command += ["--class-chunk", str(options.class_chunk), "--spread", str(options.spread)]
-    command += ["--tiny"] if options.tiny else []
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return peak_megabytes()
 
 
 def main() -> None:
@@ -193,8 +180,10 @@ def main() -> None:
     table = Table("K", "rejection", "encoder s", "SED s", "DPSeg s", "DPSeg / SED", "left", "MB")
     speedups = []
     for classes in options.classes:
-        measured = in_new_process("times", classes, options)
-        memory = {name: in_new_process(name, classes, options) for name in NETWORKS}
+        measured, *memory = (
+            measure_apart(__file__, options, part=part, classes=classes)
+            for part in ("times", *NETWORKS)
+        )
         medians = {key: statistics.median(values) for key, values in measured["times"].items()}
         encoder, survivors = medians["encoder"], measured["survivors"]
         for kind in ("", ", rejecting"):
@@ -208,7 +197,7 @@ def main() -> None:
                 f"{dpseg:.2f}",
                 f"{dpseg / sed:.2f}",
                 f"{left[0]}, {left[1]}",
-                "" if kind else ", ".join(f"{memory[name]:.0f}" for name in NETWORKS),
+                "" if kind else ", ".join(f"{one:.0f}" for one in memory),
             )
         whole, early = (encoder + medians[key] for key in ("dpseg", "dpseg, rejecting"))
         speedups.append(f"K={classes}: early rejection makes DPSeg {whole / early:.1f}x faster")

@@ -30,7 +30,8 @@ from safetensors.numpy import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from dpseg.arrays import PromptSet
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 from dpseg.encoders.open_clip import OpenClipEncoder
 from dpseg.factory.clip import ClipModel, clip_engine
 from dpseg.factory.importers.fill import summary
@@ -41,6 +42,7 @@ from dpseg.model.dpseg import ForwardOptions
 from dpseg.model.err_seg import ErrSeg
 from dpseg.prompts.text import encode_classes
 from dpseg.vocabulary import ClassEntry, Vocabulary
+from text_prompts import text_prompts
 
 Arrays = dict[str, npt.NDArray[Any]]
 #: Limits of SED's arrays, whose fixture names none, by a part of the name.
@@ -126,20 +128,6 @@ def text_of(model: ClipModel, recipe: Mapping[str, Any]) -> npt.NDArray[np.float
         name, *synonyms = line.split(", ")
         entries.append(ClassEntry(name, synonyms=tuple(synonyms)))
     return encode_classes(clip_engine(model), Vocabulary(entries))[0]
-
-
-def text_prompts(text: torch.Tensor) -> PromptSet:
-    """Make prompts of text alone, K M D."""
-    classes = len(text)
-    return PromptSet(
-        text_embedding=text,
-        visual_embedding=torch.zeros_like(text),
-        visual_features={},
-        text_tokens=text[:, :0],
-        text_token_mask=torch.zeros(classes, 0, dtype=torch.bool),
-        visual_tokens=text[:, :0],
-        visual_mask=torch.zeros(classes, dtype=torch.bool),
-    )
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ from dpseg.factory.importers.published import import_checkpoint
 from dpseg.model.class_choice import choose_by_votes, count_votes, usual_choice
 from dpseg.model.dpseg import ForwardOptions
 from err_seg_reference import CHANNELS, D, Reference, read_out, tiny_checkpoint
+from text_prompts import text_prompts
 
 CLASSES, CHOSEN = 7, 4
 ALL = ForwardOptions(chosen=CLASSES)
@@ -35,19 +36,6 @@ def pyramid(normal):
 @pytest.fixture
 def prompts(normal):
     return text_prompts(normal(CLASSES, 1, D))
-
-
-def text_prompts(text):
-    none = torch.zeros(len(text), 0, D)
-    return PromptSet(
-        text_embedding=text,
-        text_tokens=none,
-        text_token_mask=none[..., 0] > 0,
-        visual_embedding=torch.zeros_like(text),
-        visual_features={},
-        visual_tokens=none,
-        visual_mask=text[:, 0, 0] > 9,
-    )
 
 
 def score(model, pyramid, prompts, options):

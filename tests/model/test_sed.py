@@ -9,6 +9,7 @@ from dpseg.factory.importers.published import import_checkpoint
 from dpseg.model.dpseg import ForwardOptions
 from dpseg.model.sed import ClassTransformer
 from sed_reference import LEVEL_CHANNELS, TEMPLATES, Reference, tiny_checkpoint
+from text_prompts import text_prompts
 
 CLASSES, D = 6, 16
 
@@ -31,19 +32,6 @@ def inputs(normal):
         for i, (level, channels) in enumerate(zip((4, 3, 2), LEVEL_CHANNELS, strict=True))
     }
     return normal(1, D, 2, 3), features, text_prompts(normal(CLASSES, TEMPLATES, D))
-
-
-def text_prompts(text):
-    none = torch.zeros(len(text), 0, D)
-    return PromptSet(
-        text_embedding=text,
-        text_tokens=none,
-        text_token_mask=none[..., 0] > 0,
-        visual_embedding=torch.zeros_like(text),
-        visual_features={},
-        visual_tokens=none,
-        visual_mask=text[:, 0, 0] > 9,
-    )
 
 
 def test_equals_the_reference(network, state, inputs):
