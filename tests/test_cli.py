@@ -75,6 +75,14 @@ def test_what_is_not_wanted_is_left_out(photos: Path, capsys: pytest.CaptureFixt
         assert "not wanted" in capsys.readouterr().err.strip().removeprefix("dpseg: ")
 
 
+@pytest.mark.parametrize(("flags", "snap"), [((), True), (("--no-snap",), False)])
+def test_outlines_snap_unless_told(
+    photos: Path, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], snap: bool
+) -> None:
+    assert run("segment", photos / "red.png", "-c", "red", "--json", *flags) == 0
+    assert json.loads(capsys.readouterr().out)["settings"]["snap"] is snap
+
+
 def test_names_of_another_language_are_answered_as_they_are(
     photos: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

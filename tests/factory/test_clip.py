@@ -152,7 +152,9 @@ def test_err_seg_hears_the_first_word_alone(err_seg, photo, tmp_path, single_pre
     """Words alone give what ERR-Seg computes, of a class's first word; labels by sigmoid."""
     segmenter, photo = Segmenter(clip_engine(err_seg), cache=PromptCache(tmp_path)), photo[:, :64]
     names = ["cat", "grass", "sky"]
-    result = segmenter(photo, ["cat|feline", *names[1:]], unlabelled=False, prompts="text")
+    result = segmenter(
+        photo, ["cat|feline", *names[1:]], unlabelled=False, prompts="text", snap=False
+    )
     images = torch.from_numpy(photo.copy()).permute(2, 0, 1)[None] / 255
     text = err_seg.encoder.encode_text([f"A photo of a {name} in the scene" for name in names])
     with torch.no_grad():

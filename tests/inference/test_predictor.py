@@ -9,6 +9,7 @@ from dpseg.imaging.tiling import View, merge_labels
 from dpseg.inference import class_prior as prior_module
 from dpseg.inference.class_prior import class_prior
 from dpseg.inference.options import DEFAULT_OPTIONS, OptionFields, SegmentOptions
+from dpseg.inference.outlines import snap_scores
 from dpseg.inference.predictor import Predictor
 from dpseg.inference.unlabelled import UnlabelledRules
 from dpseg.prompts.refine import RefineSettings, sigmoid
@@ -42,12 +43,27 @@ def test_every_pixel_is_labelled_with_the_class_prior(predictor, engine):
     logits = engine.score(encoded.features[0], query.prompts)
     prior = class_prior(logits)
     assert prior.min() < -1
-    for options, bias in ((EVERY_PIXEL, prior), (EVERY_PIXEL.replace(class_prior=False), 0)):
+    for with_prior, bias in ((True, prior), (False, 0)):
+        options = EVERY_PIXEL.replace(class_prior=with_prior, snap=False)
         result = predictor.prepare(NAMES, options)(encoded)
         np.testing.assert_allclose(result.scores, sigmoid(logits + bias), atol=1e-6)
         whole = [View(0, 0, 96, 96, (96, 96))]
         expected = merge_labels([sigmoid(logits + bias)], whole, (96, 96), kept=3)
         np.testing.assert_array_equal(result.labels, expected)
+
+
+def test_scores_and_labels_follow_the_edges_of_their_view(predictor):
+    encoded = predictor.encode(PICTURE)
+    plain, snapped = (
+        predictor.prepare(NAMES, EVERY_PIXEL.replace(snap=snap))(encoded) for snap in (False, True)
+    )
+    (expected,) = snap_scores([plain.scores], encoded.images)
+    assert not np.array_equal(plain.scores, expected)
+    np.testing.assert_array_equal(snapped.scores, expected)
+    np.testing.assert_array_equal(snapped.evidence.scores, expected)
+    labels = merge_labels([expected], encoded.views, encoded.size_hw, kept=3)
+    np.testing.assert_array_equal(snapped.labels, labels)
+    assert (plain.settings["snap"], snapped.settings["snap"]) == (False, True)
 
 
 def test_a_round_scores_the_found_classes_only(predictor, engine):

@@ -30,7 +30,7 @@ def _log_odds(scores):
 
 def test_the_log_odds_of_known_names_move_by_the_evidence(segmenter: Segmenter):
     plain, boxed = (
-        segmenter(PHOTO, NAMES, unlabelled=False, class_prior=False, detector=detector)
+        segmenter(PHOTO, NAMES, unlabelled=False, class_prior=False, snap=False, detector=detector)
         for detector in (False, True)
     )
     moved = _log_odds(boxed.scores.astype(float)) - _log_odds(plain.scores.astype(float))

@@ -131,6 +131,11 @@ def test_what_is_not_wanted_goes_through(client: httpx.Client, segmenter: Segmen
     assert told["negative"]["name"] in ("blue", "green", "black")
 
 
+@pytest.mark.parametrize("snap", [True, False])
+def test_outlines_snap_if_asked(client: httpx.Client, snap: bool) -> None:
+    assert ask(client, "red, green", snap=str(snap)).json()["settings"]["snap"] is snap
+
+
 def test_a_least_presence_goes_through(client: httpx.Client, segmenter: Segmenter) -> None:
     answer = ask(client, "red, green", min_presence="0.5").json()
     expected = segmenter(PHOTO, "red, green", min_presence=0.5)

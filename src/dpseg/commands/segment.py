@@ -64,6 +64,9 @@ def segment(
     detector: Annotated[
         bool, typer.Option(help="Let the model's detector speak for the names that it knows.")
     ] = True,
+    snap: Annotated[
+        bool, typer.Option(help="Let outlines follow the edges that the photo shows.")
+    ] = True,
     instances: Annotated[
         bool, typer.Option("--instances", help="Photos: part each class into single things.")
     ] = False,
@@ -138,6 +141,7 @@ def segment(
             unlabelled=unlabelled,
             detector=detector,
             prompts=prompts,
+            snap=snap,
             things=instances,
             stuff=split_names(stuff),
             min_presence=min_presence,

@@ -80,6 +80,7 @@ STANDARD = (
     Configuration("dual, no tokens", token_wise=False),
     Configuration("dual, no guidance", guidance_levels=()),
     Configuration("dual, no class prior", EVERY_PIXEL.replace(class_prior=False)),
+    Configuration("dual, not snapped", EVERY_PIXEL.replace(snap=False)),
 )
 
 #: Two more where examples are at hand.

@@ -28,6 +28,7 @@ class OptionFields(TypedDict, total=False):
     templates: int | None
     refinement: RefineSettings
     protocol: Protocol
+    snap: bool
     things: bool
     stuff: Collection[str] | None
     min_presence: float
@@ -51,7 +52,9 @@ class SegmentOptions:
             names that it knows.
         templates: different sentence templates in use; None for all of the model's.
         refinement: which classes take part in refinement, and how far their prompts move.
-        protocol: how a photo is brought to the model's size; `"sed"` goes without class prior.
+        protocol: how a photo is brought to the model's size; `"sed"` goes without class prior
+            and does not snap.
+        snap: let outlines follow the edges that the photo shows.
         things: part each class into single things, `Segmentation.instances`.
         stuff: names that are never parted; None for those of a built-in list.
         min_presence: names that are in the photo with a lower probability, in [0, 1], get no pixel.
@@ -72,6 +75,7 @@ class SegmentOptions:
     templates: int | None = None
     refinement: RefineSettings = DEFAULT_REFINEMENT
     protocol: Protocol = "dpseg"
+    snap: bool = True
     things: bool = False
     stuff: Collection[str] | None = None
     min_presence: float = 0.0

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -26,6 +26,7 @@ from dpseg.inference.encoded_photo import EncodedPhoto, encode_photo
 from dpseg.inference.hypernyms import with_hypernyms
 from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
+from dpseg.inference.outlines import snap_scores
 from dpseg.inference.query import Query
 from dpseg.inference.things import part_things
 from dpseg.inference.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules, leave_unlabelled
@@ -183,6 +184,8 @@ class Predictor:
             rounds += 1
             if is_still(before.positions, scored.positions):
                 break
+        if options.snap and options.protocol == "dpseg":
+            scored = self._snapped(encoded, scored)
         result = Segmentation(
             photo=encoded.photo,
             labels=self._label(encoded, query, scored),
@@ -196,6 +199,7 @@ class Predictor:
                 "not_classes": list(query.negatives),
                 "english": query.translations,
                 "unlabelled": options.unlabelled,
+                "snap": options.snap,
                 "detector": self.detector.title if self.detector and hints else None,
                 "distractors": distractors,
                 "rivals": distractors,  # the word of earlier releases
@@ -321,6 +325,12 @@ class Predictor:
         if query.options.unlabelled:
             positions[low.max(axis=0) < self._needed_score(given)] = -1
         return _Scored(bias, by_view, low, positions, presence)
+
+    def _snapped(self, encoded: EncodedPhoto, scored: _Scored) -> _Scored:
+        """Let the scores follow the photo's edges."""
+        by_view = snap_scores(scored.by_view, encoded.images)
+        low = merge_scores(by_view, encoded.views, encoded.size_hw, self._tiling)
+        return replace(scored, by_view=by_view, low=low)
 
     def _refine(
         self, encoded: EncodedPhoto, query: Query, prompts: PromptSet[AnyArray], scored: _Scored

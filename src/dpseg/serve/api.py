@@ -114,6 +114,9 @@ def make_router(service: Service) -> APIRouter:
         detector: Annotated[
             bool, Form(description="let the model's detector speak for the names that it knows")
         ] = True,
+        snap: Annotated[
+            bool, Form(description="let outlines follow the edges that the photo shows")
+        ] = True,
         things: Annotated[bool, Form(description="part each class into single things")] = False,
         stuff: Annotated[
             list[str], Form(description="names that are never parted, in place of built-in ones")
@@ -149,6 +152,7 @@ def make_router(service: Service) -> APIRouter:
                 unlabelled=unlabelled,
                 detector=detector,
                 prompts=prompts,
+                snap=snap,
                 things=things,
                 stuff=split_names(stuff),
                 min_presence=min_presence,
