@@ -17,6 +17,8 @@ from dpseg.commands.export import _Precision
 from dpseg.data.archives import SPECS
 from dpseg.data.splits import read_split, split_names
 from dpseg.evaluate.ablate import ablations
+from dpseg.factory.config import PRESETS
+from dpseg.imaging.photo import SUFFIXES
 from dpseg.inference.unlabelled import UnlabelledRules
 from dpseg.serve import ServeSettings, create_app
 from dpseg.train.labels.recipe import LabelRecipe
@@ -137,6 +139,17 @@ def test_unseen_classes_are_those_of_the_splits() -> None:
         else:
             every = [name for part in told.split(", then ") for name in part.split(", ")]
             assert sorted(read_split(names[-1])) == sorted(every)
+
+
+def test_models_that_are_known_by_name_are_in_their_table() -> None:
+    (table,) = [one for one in tables_of("guides/clip-models.md") if one.head[0] == "name"]
+    assert set(PRESETS) - {"dpseg-lite"} <= set(names_in(table.column(0)))
+
+
+def test_endings_of_photos_are_those_that_are_told() -> None:
+    text = (DOCS / "guides/folders-and-clusters.md").read_text(encoding="utf-8")
+    (told,) = re.findall(r"Photos\s+are\s+known\s+by\s+their\s+endings,([^;]+);", text)
+    assert set(codes_in(told)) == SUFFIXES
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,9 @@ import pytest
 
 from dpseg.errors import DataError
 from dpseg.factory.config import PRESETS
-from dpseg.train.recipe import load_recipe
+from dpseg.train.recipe import ClipRecipe, Recipe, load_recipe
 from dpseg.vocabulary import builtin_names
+from page_tables import names_in, tables_of
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = """
@@ -158,3 +159,11 @@ def test_a_recipe_cannot_be_its_own_base(tmp_path):
     (tmp_path / "b.yaml").write_text("base: a.yaml")
     with pytest.raises(DataError, match="is its own base"):
         load_recipe(tmp_path / "a.yaml")
+
+
+def test_recipes_have_the_keys_of_their_tables() -> None:
+    tables = [
+        one for one in tables_of("guides/train-and-evaluate.md") if one.head == ("key", "holds")
+    ]
+    for table, kind in zip(tables, (Recipe, ClipRecipe), strict=True):
+        assert sorted(names_in(table.column(0))) == sorted(kind.model_fields)
