@@ -72,3 +72,15 @@ def write_colour_maps(path: Path, *, channels_last: bool, side: int = 16) -> Pat
         [helper.make_tensor_value_info("maps", TensorProto.FLOAT, out)],
         {"weight": weight},
     )
+
+
+def write_redness(path: Path, side: int = 32) -> Path:
+    """A network that tells how much redder than green a pixel is, for pixels of 0 to 1."""
+    weight = np.array([1, -1, 0], np.float32).reshape(1, 3, 1, 1)
+    return _save(
+        path,
+        [helper.make_node("Conv", ["image", "weight"], ["sure"])],
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, side, side])],
+        [helper.make_tensor_value_info("sure", TensorProto.FLOAT, [1, 1, side, side])],
+        {"weight": weight},
+    )

@@ -67,9 +67,16 @@ def label(
 
     from dpseg.segmenter import Segmenter
     from dpseg.train.labels.label_folder import Labeller, measure, write_labels
-    from dpseg.train.labels.recipe import load_label_recipe
+    from dpseg.train.labels.recipe import SilhouetteRecipe, load_label_recipe
+    from dpseg.train.labels.silhouettes import label_silhouettes
 
     settings = load_label_recipe(recipe)
+    if isinstance(settings, SilhouetteRecipe):
+        photos, share = label_silhouettes(
+            settings, data=data, teachers=teachers, out=out, progress=True
+        )
+        typer.echo(f"{out}: {photos} photos, {share:.0%} of their pixels labelled")
+        return
     segmenter = Segmenter.from_pretrained(settings.model, device=device)
     labeller = Labeller(settings, segmenter, data=data, teachers=teachers)
     for name, precisions in measure(labeller, settings, data=data, progress=True):

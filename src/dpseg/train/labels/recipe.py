@@ -103,15 +103,59 @@ class LabelRecipe(BaseModel):
     measure: tuple[MeasureSettings, ...] = ()
 
 
-def load_label_recipe(path: Path) -> LabelRecipe:
-    """Read a recipe.
+class SilhouetteRecipe(BaseModel):
+    """All settings of a labelling of photos that show a single thing each.
+
+    Attributes:
+        kind: tells such a recipe.
+        photos: folder below the data root with `images/NAME__NUMBER.jpg`.
+        file: ONNX graph of a network that cuts out the main thing, below the folder of teachers.
+        mean: subtracted from pixels of 0 to 255.
+        scale: they are divided by it afterwards.
+        each: photos of each name, at most.
+        more: NAME to another number of photos.
+        renamed: NAME to the word for it.
+        left_out: NAMEs that are not labelled.
+        inside: what is surer than this is the thing.
+        outside: what is less sure than this is background.
+        least_area: share of the photo that a thing needs.
+        most_area: share of the photo that it may have.
+        unsure: pixels between the two bars, at most, as a share of the thing's.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["silhouettes"]
+    photos: str
+    file: str
+    mean: float = 128.0
+    scale: float = Field(256.0, gt=0)
+    each: int = Field(ge=1)
+    more: dict[str, int] = {}
+    renamed: dict[str, str] = {}
+    left_out: tuple[str, ...] = ()
+    inside: Share = 0.85
+    outside: Share = 0.08
+    least_area: Share = 0.03
+    most_area: Share = 0.85
+    unsure: float = Field(0.5, ge=0)
+
+
+def load_label_recipe(path: Path) -> LabelRecipe | SilhouetteRecipe:
+    """Read a recipe of labels.
+
+    Args:
+        path: a YAML file; with `kind: silhouettes` it is one for photos of single things.
 
     Raises:
         DataError: the file is missing, is no YAML, or has unknown or unfit values.
     """
     yaml = require_extra("yaml", "train")
     try:
-        return LabelRecipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and "kind" in values:
+            return SilhouetteRecipe.model_validate(values)
+        return LabelRecipe.model_validate(values)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"cannot read recipe {path}: {' '.join(str(error).split())}") from error
     except ValidationError as error:
