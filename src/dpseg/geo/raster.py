@@ -282,6 +282,7 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except (errors.RasterioError, UnicodeDecodeError) as error:
-        raise ImageError(f"{name} cannot be read: {' '.join(str(error).split())}.") from error
+        reason = " ".join(str(error.__cause__ or error).split()).rstrip(".")
+        raise ImageError(f"{name} cannot be read: {reason}.") from error
     except UnicodeEncodeError as error:  # of a file's name
         raise ImageError(f"{name} cannot be read: maps need a name in UTF-8; rename it.") from error
