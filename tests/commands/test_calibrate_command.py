@@ -11,7 +11,7 @@ from dpseg.errors import CheckpointError
 from dpseg.evaluate.thresholds import THRESHOLDS
 from dpseg.factory.calibration import calibration_path, read_threshold, write_threshold
 from dpseg.factory.clip import ClipModel, clip_engine, save_clip
-from dpseg.factory.load import WEIGHTS, load_engine
+from dpseg.factory.load import WEIGHTS, load_engine, model_files
 from labelled_folder import halves, write_folder
 
 
@@ -42,6 +42,8 @@ def test_a_models_folder_keeps_its_threshold(model, tmp_path, monkeypatch, capsy
     assert f"{stored['score_threshold']:g} (" in told
     segmenter = Segmenter.from_pretrained(model)
     assert segmenter.info.score_threshold == stored["score_threshold"]
+    copy = Segmenter.from_pretrained(segmenter.save_pretrained(tmp_path / "copy"))
+    assert copy.info == segmenter.info
 
 
 def test_a_folder_without_background_is_refused(model, tmp_path, monkeypatch, capsys):
@@ -71,6 +73,7 @@ def test_a_named_models_threshold_is_in_the_cache(tmp_path, monkeypatch):
     write_threshold(path, plain.info.encoder_key, 0.7, "a test")
     changed, _ = load_engine("dpseg-lite")
     assert plain.info.score_threshold != changed.info.score_threshold == 0.7
+    assert model_files("dpseg-lite")[-1] == path
     assert not (WEIGHTS / "calibration.json").exists()
     inside = calibration_path("convnext_base:../weights.pt").parent.parent
     assert inside == tmp_path / "cache/models"

@@ -179,6 +179,10 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     }
 }
 _IMAGE_SIZES = {"err-seg-convnext-b": 640}
+#: Score that a pixel needs by a published decoder, until one is measured (`dpseg calibrate`). They
+#: were trained by binary cross-entropy, so that scores are probabilities; of such, the threshold
+#: J / (1 + J) gives the largest expected IoU J, and their authors publish J of 0.3 to 0.6.
+_TRAINED_THRESHOLD = 0.3
 
 
 def _clip_preset(network: Network, size: str) -> ClipConfig:
@@ -189,6 +193,7 @@ def _clip_preset(network: Network, size: str) -> ClipConfig:
         pretrained=tag,
         network=network,
         image_size=_IMAGE_SIZES.get(name, 768),
+        score_threshold=_TRAINED_THRESHOLD if network in PUBLISHED else 0.0,
         **_SETTINGS.get(network, {}),
     )
 
@@ -206,6 +211,7 @@ _CAT_SEG_PRESETS = [
         layers=2,
         guidance_levels=(3, 2),
         image_size=image_size,
+        score_threshold=_TRAINED_THRESHOLD,
         **_ONE_SENTENCE,
     )
     for size, clip, image_size in (

@@ -71,12 +71,17 @@ def load_engine(
 
 def _calibrated(engine: Engine, name_or_folder: str | Path) -> Engine:
     """Give a model the threshold that `dpseg calibrate` measured with it, if it did."""
-    try:
-        path = calibration_path(name_or_folder)
-    except CheckpointError:  # nowhere to keep one
-        return engine
-    threshold = read_threshold(path, engine.info.encoder_key)
+    path = _calibration(name_or_folder)
+    threshold = None if path is None else read_threshold(path, engine.info.encoder_key)
     return engine if threshold is None else engine.calibrated(threshold)
+
+
+def _calibration(name_or_folder: str | Path) -> Path | None:
+    """Name the place of a model's calibration, if there is a place for one."""
+    try:
+        return calibration_path(name_or_folder)
+    except CheckpointError:  # nowhere to keep one
+        return None
 
 
 def _fitting_engine(device: str) -> EngineName:
@@ -111,7 +116,7 @@ def load_detector(name_or_folder: str | Path) -> Detector | None:
 
 
 def model_files(name_or_folder: str | Path) -> list[Path]:
-    """List the files that make up a model, in the order of their names.
+    """List the files that make up a model, in the order of their names, and its calibration.
 
     Args:
         name_or_folder: as for `load_engine`.
@@ -126,7 +131,9 @@ def model_files(name_or_folder: str | Path) -> list[Path]:
         return []
     folder = _find(name_or_folder)
     patterns = ("dpseg-lite*", CLIP_FILE, "model-*.onnx", "model-*.json", CLIP_BANK_FILE)
-    return sorted(p for pattern in patterns for p in folder.glob(pattern) if p.is_file())
+    files = sorted(p for pattern in patterns for p in folder.glob(pattern) if p.is_file())
+    calibration = _calibration(name_or_folder)
+    return files if calibration is None or not calibration.is_file() else [*files, calibration]
 
 
 def _is_clip_name(name: str) -> bool:
