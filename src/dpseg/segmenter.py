@@ -251,7 +251,7 @@ class Segmenter:
             options=options,
             **changes,
         )
-        return [query(one) for one in photo] if isinstance(photo, (list, tuple)) else query(photo)
+        return query.each(photo) if isinstance(photo, (list, tuple)) else query(photo)
 
     def prepare(
         self,

@@ -17,6 +17,9 @@ from dpseg.engines.torch_devices import fast_types
 from dpseg.errors import ShapeError
 from dpseg.model.dpseg import ForwardOptions
 
+#: Pixels that a GPU sees at once: 16 views of 512 x 512.
+BATCH_PIXELS = 16 * 512 * 512
+
 
 class TorchEngine:
     """Run a model where its weights are.
@@ -78,28 +81,41 @@ class TorchEngine:
             token_mask=embedded.token_mask.cpu().numpy(),
         )
 
-    @torch.inference_mode()
     def encode_image(self, image: ImageArray) -> ImageFeatures:
         """Embed an RGB picture, H W 3, both sides multiples of the stride.
 
         Raises:
             ShapeError: a side is no multiple of the stride.
         """
+        return self.encode_images([image])[0]
+
+    @property
+    def batch_pixels(self) -> int:
+        """At most so many pixels a pass; a processor is not faster with several images."""
+        return 0 if self.device.type == "cpu" else BATCH_PIXELS
+
+    @torch.inference_mode()
+    def encode_images(self, images: Sequence[ImageArray]) -> list[ImageFeatures]:
+        """Embed images of one size in one pass, as `encode_image` does each.
+
+        Raises:
+            ShapeError: a side is no multiple of the stride.
+        """
         with fast_types(self.device):
-            return _first(self._encoder.encode_image(self._pixels(image)))
+            return _each(self._encoder.encode_image(self._pixels(images)))
 
     @torch.inference_mode()
     def encode_prompt(self, image: ImageArray) -> ImageFeatures:
         """Embed a prompt picture by the prompt encoder; as `encode_image`."""
         with fast_types(self.device):
-            return _first(self._encoder.encode_prompt(self._pixels(image)))
+            return _each(self._encoder.encode_prompt(self._pixels([image])))[0]
 
-    def _pixels(self, image: ImageArray) -> Tensor:
-        """Lay a picture out as the tower wants it, 1 3 H W in [0, 1]."""
-        stride = self._encoder.stride
-        if image.shape[0] % stride or image.shape[1] % stride:
-            raise ShapeError(f"image is {image.shape[:2]}; sides must be multiples of {stride}")
-        pixels = torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1)[None]  # 1 3 H W
+    def _pixels(self, images: Sequence[ImageArray]) -> Tensor:
+        """Lay pictures of one size out as the tower wants them, B 3 H W in [0, 1]."""
+        stride, (height, width) = self._encoder.stride, images[0].shape[:2]
+        if height % stride or width % stride:
+            raise ShapeError(f"image is {height, width}; sides must be multiples of {stride}")
+        pixels = torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)  # B 3 H W
         pixels = pixels.to(self.device).float() / 255
         return pixels.contiguous(memory_format=torch.channels_last)
 
@@ -128,15 +144,20 @@ class TorchEngine:
         return logits[0].float().cpu().numpy()
 
 
-def _first(pyramid: FeaturePyramid) -> ImageFeatures:
-    """Take the one picture out of a batch."""
+def _each(pyramid: FeaturePyramid) -> list[ImageFeatures]:
+    """Take the images of a batch apart."""
 
-    def array(batch: Tensor) -> FloatArray:
-        return batch[0].float().cpu().contiguous().numpy()
+    def arrays(batch: Tensor) -> FloatArray:
+        return batch.float().cpu().contiguous().numpy()
 
-    coarse = pyramid.coarse_embedding
-    return ImageFeatures(
-        image_embedding=array(pyramid.image_embedding),
-        image_features={level: array(one) for level, one in pyramid.image_features.items()},
-        coarse_embedding=None if coarse is None else array(coarse),
-    )
+    embedding = arrays(pyramid.image_embedding)
+    levels = {level: arrays(one) for level, one in pyramid.image_features.items()}
+    coarse = None if pyramid.coarse_embedding is None else arrays(pyramid.coarse_embedding)
+    return [
+        ImageFeatures(
+            image_embedding=embedding[number],
+            image_features={level: one[number] for level, one in levels.items()},
+            coarse_embedding=None if coarse is None else coarse[number],
+        )
+        for number in range(len(embedding))
+    ]

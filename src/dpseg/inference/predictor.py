@@ -22,7 +22,7 @@ from dpseg.inference.auto_names import AUTO, own_in_english
 from dpseg.inference.box_evidence import BoxHints, BoxReader
 from dpseg.inference.class_prior import ABSENT, photo_bias, presence_probability
 from dpseg.inference.distractors import Distractors
-from dpseg.inference.encoded_photo import EncodedPhoto, encode_photo
+from dpseg.inference.encoded_photo import EncodedPhoto, encode_photos
 from dpseg.inference.hypernyms import with_hypernyms
 from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_negatives
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
@@ -154,7 +154,13 @@ class Predictor:
             protocol: `"sed"` squashes the photo to a square, whatever its aspect.
             scale: of the photo to its file, for the record.
         """
-        return encode_photo(self.engine, photo, self._tiling, protocol, scale)
+        return self.encode_several([(photo, scale)], protocol)[0]
+
+    def encode_several(
+        self, photos: Sequence[tuple[ImageArray, float]], protocol: Protocol = "dpseg"
+    ) -> list[EncodedPhoto]:
+        """Look at several photos, H W 3 each with its scale, as `encode` at each."""
+        return encode_photos(self.engine, photos, self._tiling, protocol)
 
     @one_blas_thread
     def predict(self, encoded: EncodedPhoto, query: Query) -> Segmentation:
