@@ -120,6 +120,26 @@ def test_the_model_names_things_in_photos_alone(
     assert "yellow.png: no common thing is surely in this photo" in capsys.readouterr().err
 
 
+def test_corrections_are_used_for_a_folder(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    segmenter = Segmenter.from_pretrained("dpseg-lite")
+    photo = np.asarray(Image.open(photos / "yellow.png"))
+    segmenter(photo, "red").correct(5, 5, "yellow").save("said.safetensors")
+    asked = ("segment", photos, "-c", "red", "--json", "--corrections")
+    assert run(*asked, "said.safetensors") == 0
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [[one["name"] for one in record["classes"]] for record in records] == [
+        ["red", "yellow"]
+    ] * 3
+    assert [record["classes"][1]["area"] for record in records] == [0, 0, 1]
+    assert run(*asked, "none.safetensors") == 1
+    assert "cannot read corrections none.safetensors" in capsys.readouterr().err
+    Path("bad.safetensors").write_bytes(b"nothing")
+    assert run(*asked, "bad.safetensors") == 1
+    assert "file of corrections" in capsys.readouterr().err
+
+
 def test_things_are_counted(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     picture = np.full((96, 96, 3), COLOURS["black"], np.uint8)
     picture[16:40, 8:32] = picture[16:40, 64:88] = COLOURS["red"]

@@ -6,7 +6,8 @@ import sys
 import dpseg
 
 PUBLIC = {
-    "CheckpointError", "ClassEntry", "DPSegError", "DataError", "DeviceError", "ImageError",
+    "CheckpointError", "ClassEntry",
+    "Corrections", "DPSegError", "DataError", "DeviceError", "ImageError",
     "MissingExtraError",
     "PromptError", "Segmentation", "Segmenter", "ServiceBusyError", "ServiceError", "ShapeError",
     "TilingRules", "UnlabelledRules", "Vocabulary", "VocabularyError", "__version__",

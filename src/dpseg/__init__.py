@@ -25,6 +25,7 @@ from dpseg.errors import (
 )
 from dpseg.imaging.tiling import TilingRules
 from dpseg.inference.unlabelled import UnlabelledRules
+from dpseg.prompts.corrections import Corrections
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
 from dpseg.vocabulary import ClassEntry, Vocabulary
@@ -32,6 +33,7 @@ from dpseg.vocabulary import ClassEntry, Vocabulary
 __all__ = [
     "CheckpointError",
     "ClassEntry",
+    "Corrections",
     "DPSegError",
     "DataError",
     "DeviceError",

@@ -14,6 +14,7 @@ import numpy as np
 from dpseg.arrays import AnyArray, FloatArray, PromptSet
 from dpseg.engines.detector import Boxes
 from dpseg.imaging.tiling import View, view_weights
+from dpseg.prompts.corrections import Corrections
 from dpseg.prompts.pooling import l2_normalize
 
 
@@ -105,6 +106,8 @@ class Evidence:
         box_names: the detector's name for each of the names, -1 where it knows none; empty without
             a detector.
         negatives: how many names are not wanted.
+        encoder_key: hash of the weights that the embeddings belong to.
+        corrections: what the user had said before; None for nothing.
     """
 
     names: tuple[str, ...]
@@ -116,6 +119,8 @@ class Evidence:
     boxes: Boxes | None = None
     box_names: tuple[int, ...] = ()
     negatives: int = 0
+    encoder_key: str = ""
+    corrections: Corrections | None = None
 
 
 def explain_pixel(

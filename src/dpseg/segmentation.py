@@ -24,6 +24,9 @@ from dpseg.files import atomic_write, write_text
 from dpseg.imaging.draw import overlay as draw_overlay
 from dpseg.imaging.label_image import to_picture
 from dpseg.imaging.masks import Polygon, bounding_box, encode_mask, mean_score, trace_outlines
+from dpseg.prompts.corrections import Correction, Corrections
+from dpseg.prompts.snapping import describe_region, snap_region
+from dpseg.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -227,14 +230,45 @@ class Segmentation:
         Raises:
             DataError: the pixel lies outside the photo, or the result has no evidence.
         """
+        evidence = self._evidence_at(x, y)
         height, width = self.labels.shape
-        if not (0 <= x < width and 0 <= y < height):
-            raise DataError(f"pixel x={x}, y={y} lies outside the photo of {width} x {height}.")
-        if self.evidence is None:
-            raise DataError("this result carries no evidence; only one from a Segmenter does.")
         label = int(self.labels[y, x])
         name = self.classes[label] if label >= 0 else None
-        return explain_pixel(self.evidence, x, y, photo_hw=(height, width), label=name)
+        return explain_pixel(evidence, x, y, photo_hw=(height, width), label=name)
+
+    def correct(self, x: int, y: int, name: str, *, wanted: bool = True) -> Corrections:
+        """Say what a place is, or is not; the region around it that looks alike is meant.
+
+        Ask a `Segmenter` again with what this returns, `corrections=`. What looks like the region
+        follows, in this photo and in others.
+
+        Args:
+            x: column.
+            y: row.
+            name: one of `classes`, or for what is wanted any name.
+            wanted: False for "this is not NAME".
+
+        Returns:
+            The corrections of this result, and this one.
+
+        Raises:
+            DataError: the pixel lies outside the photo, the result has no evidence, or what is not
+                wanted is none of the classes.
+            VocabularyError: the name is not usable.
+        """
+        evidence = self._evidence_at(x, y)
+        if not wanted and name not in self.classes:
+            raise DataError(f"no class is named {name!r}; there are: {', '.join(self.classes)}.")
+        (entry,) = Vocabulary.of([name])
+        region = snap_region(self.labels, evidence.image_embeddings[0], x, y)
+        said = Correction(
+            name=entry.name,
+            wanted=wanted,
+            vectors=describe_region(region, evidence.image_embeddings, evidence.views),
+            photo=self.photo,
+            region=region,
+        )
+        return (evidence.corrections or Corrections(evidence.encoder_key)).plus(said)
 
     def summary(self) -> dict[str, Any]:
         """Put the result into plain numbers and strings, as `result.json` has it."""
@@ -299,6 +333,15 @@ class Segmentation:
         except OSError as error:
             raise DataError(f"{target} cannot be written: {error.strerror or error}.") from error
         return target
+
+    def _evidence_at(self, x: int, y: int) -> Evidence:
+        """Return the evidence; refuse a place outside of the photo."""
+        height, width = self.labels.shape
+        if not (0 <= x < width and 0 <= y < height):
+            raise DataError(f"pixel x={x}, y={y} lies outside the photo of {width} x {height}.")
+        if self.evidence is None:
+            raise DataError("this result carries no evidence; only one from a Segmenter does.")
+        return self.evidence
 
     def _confidence(self, k: int) -> float:
         """Average the score of a class over its own region, at low resolution."""

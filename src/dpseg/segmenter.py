@@ -28,6 +28,7 @@ from dpseg.inference.query import Query
 from dpseg.inference.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
+from dpseg.prompts.corrections import Corrections
 from dpseg.prompts.examples import PictureLike
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.prompts.visual import ExemplarSource
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 Classes: TypeAlias = "Sequence[str | ClassEntry] | str | Vocabulary"
 Examples: TypeAlias = "Mapping[str, Sequence[PictureLike]]"
 Tuned: TypeAlias = "TunedPrompts | str | os.PathLike[str]"
+Corrected: TypeAlias = "Corrections | str | os.PathLike[str]"
 
 
 class Segmenter:
@@ -191,6 +193,7 @@ class Segmenter:
         not_classes: Classes | None = ...,
         examples: Examples | None = ...,
         tuned: Tuned | None = ...,
+        corrections: Corrected | None = ...,
         options: SegmentOptions = ...,
         **changes: Unpack[OptionFields],
     ) -> list[Segmentation]: ...
@@ -204,6 +207,7 @@ class Segmenter:
         not_classes: Classes | None = ...,
         examples: Examples | None = ...,
         tuned: Tuned | None = ...,
+        corrections: Corrected | None = ...,
         options: SegmentOptions = ...,
         **changes: Unpack[OptionFields],
     ) -> Segmentation: ...
@@ -216,6 +220,7 @@ class Segmenter:
         not_classes: Classes | None = None,
         examples: Examples | None = None,
         tuned: Tuned | None = None,
+        corrections: Corrected | None = None,
         options: SegmentOptions = DEFAULT_OPTIONS,
         **changes: Unpack[OptionFields],
     ) -> Segmentation | list[Segmentation]:
@@ -231,6 +236,8 @@ class Segmenter:
                 `not_classes` has is added to the classes.
             tuned: prompts that `dpseg tune` fitted to labelled photos, or their file; they
                 outrank names and examples of the classes that they hold.
+            corrections: what was said of regions of photos (`Segmentation.correct`), or its file;
+                names that only they tell of are added to the classes.
             options: everything else that can be asked.
             changes: fields of `SegmentOptions` that differ from `options`, such as `refine=1`,
                 `unlabelled=False` or `prompts="text"`.
@@ -248,6 +255,7 @@ class Segmenter:
             not_classes=not_classes,
             examples=examples,
             tuned=tuned,
+            corrections=corrections,
             options=options,
             **changes,
         )
@@ -260,6 +268,7 @@ class Segmenter:
         not_classes: Classes | None = None,
         examples: Examples | None = None,
         tuned: Tuned | None = None,
+        corrections: Corrected | None = None,
         options: SegmentOptions = DEFAULT_OPTIONS,
         **changes: Unpack[OptionFields],
     ) -> Query:
@@ -274,13 +283,17 @@ class Segmenter:
         predictor, examples = self._predictor, examples or {}
         source = ExemplarSource(predictor.engine, examples, predictor.cache)
         negatives = None if not_classes is None else Vocabulary.of(not_classes)
+        if corrections is not None and not isinstance(corrections, Corrections):
+            corrections = Corrections.load(corrections)
+        if not examples and corrections is not None and isinstance(classes, Sized) and not classes:
+            classes = corrections.names
         vocabulary, own = _with_examples(classes, examples, negatives), None
         if wants_names(vocabulary):
             known = predictor.detector.names if predictor.detector else ()
             vocabulary, own = with_common_names(vocabulary, negatives, known, options.language)
         if tuned is not None and not isinstance(tuned, TunedPrompts):
             tuned = TunedPrompts.load(os.fspath(tuned))
-        return predictor.prepare(
+        query = predictor.prepare(
             vocabulary,
             options,
             negatives=negatives,
@@ -288,6 +301,7 @@ class Segmenter:
             tuned=tuned,
             own=own,
         )
+        return query if corrections is None else query.corrected(corrections)
 
     def encode(self, photo: PhotoLike) -> EncodedPhoto:
         """Look at a photo once, to ask it for other names again and again.

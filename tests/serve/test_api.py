@@ -152,6 +152,70 @@ def test_the_model_finds_names(client: httpx.Client) -> None:
     assert said == "no common thing is surely in this photo; name what to find."
 
 
+SAID = {"x": 20, "y": 20, "name": "blorp"}
+
+
+def say(client: httpx.Client, key: str, *said: object) -> httpx.Response:
+    return client.post(f"/v1/results/{key}/corrections", json={"corrections": said})
+
+
+def test_a_result_can_be_corrected(client: httpx.Client, segmenter: Segmenter) -> None:
+    first = ask(client, "blue").json()
+    second = say(client, first["id"], SAID).json()
+    before = segmenter(PHOTO, "blue")
+    expected = segmenter(PHOTO, "blue", corrections=before.correct(20, 20, "blorp"))
+    assert [entry["name"] for entry in second["classes"]] == ["blue", "blorp"]
+    np.testing.assert_array_equal(coco.decode(second["classes"][1]["rle"]), expected.mask("blorp"))
+    assert second["settings"]["corrections"] == 1
+    third = say(
+        client, second["id"], {"x": 70, "y": 70, "name": "blue", "wanted": False}, SAID
+    ).json()
+    assert third["settings"]["corrections"] == 3
+    assert third["classes"][0]["area"] < second["classes"][0]["area"]
+    told = client.get(f"/v1/results/{first['id']}/explain?x=20&y=20")  # undo is to go back
+    assert told.json()["label"] is None
+
+
+def test_corrections_are_saved_and_used_for_the_next_photo(client: httpx.Client) -> None:
+    first = ask(client, "blue").json()
+    assert "no corrections" in complaint(client.get(f"/v1/results/{first['id']}/corrections"), 422)
+    key = say(client, first["id"], SAID).json()["id"]
+    file = client.get(f"/v1/results/{key}/corrections").content
+    answer = ask(client, "blue", files=[("corrections", ("c.safetensors", file))]).json()
+    assert [entry["name"] for entry in answer["classes"]] == ["blue", "blorp"]
+    assert answer["settings"]["corrections"] == 1
+    bad = ask(client, "blue", files=[("corrections", ("c.safetensors", b"nothing"))])
+    assert complaint(bad, 422) == "the file of corrections is damaged, or holds no such."
+
+
+def test_names_that_the_model_found_can_be_corrected(client: httpx.Client) -> None:
+    first = ask(client, "auto").json()
+    second = say(client, first["id"], SAID).json()
+    names = [entry["name"] for entry in second["classes"]]
+    assert set(names) == {"blorp", *(entry["name"] for entry in first["classes"])}
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        ([], "no corrections were given; give at least one."),
+        ([{**SAID, "x": 96}], "pixel x=96, y=20 lies outside the photo of 96 x 96."),
+        ([{**SAID, "wanted": False}], "no class is named 'blorp'; there are: blue."),
+        ([{**SAID, "name": " "}], "empty"),
+        ([{**SAID, "name": "black"}], "'black' is both wanted and not wanted; give it once."),
+        ([{"x": 20, "y": 20}], "name: Field required"),
+    ],
+)
+def test_bad_corrections_are_told(client: httpx.Client, said: list[object], says: str) -> None:
+    key = ask(client, "blue", not_classes="black").json()["id"]
+    assert says in complaint(say(client, key, *said), 422)
+
+
+def test_a_correction_of_an_expired_result_is_told(client: httpx.Client) -> None:
+    said = complaint(say(client, "gone", SAID), 404)
+    assert said == "this result is no longer kept; segment the photo again."
+
+
 def test_things_go_through(client: httpx.Client, segmenter: Segmenter) -> None:
     answer = ask(client, things="true", stuff="blue").json()
     expected = segmenter(PHOTO, "red, blue", things=True, stuff=["blue"]).instances

@@ -273,6 +273,97 @@ def test_the_model_names_things_and_names_can_be_dropped(
     phone.close()
 
 
+def click(page: Page, x: float, y: float) -> None:
+    point(page, x, y)
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator("#why")).to_be_visible()
+
+
+def test_a_place_can_be_corrected_and_undone(page: Page, photo: Path) -> None:
+    choose(page, photo, "blue")
+    find(page)
+    click(page, 20, 20)
+    expect(page.locator("#why .correct")).to_contain_text("Is something missing?")
+    page.get_by_label("What this place is").fill("blorp")
+    with page.expect_response("**/corrections") as answered:
+        page.keyboard.press("Enter")
+    assert answered.value.json()["settings"]["corrections"] == 1
+    expect(page.locator("#legend")).to_contain_text("blorp")
+    expect(page.locator(".chip")).to_have_count(2)
+    point(page, 20, 20)
+    expect(page.locator("#tip")).to_have_text("blorp")
+    expect(page.locator("#said-words")).to_have_text("1 correction is kept for the next photo.")
+    click(page, 70, 70)
+    page.get_by_role("button", name="This is not “blue”").click()
+    expect(page.locator("#said-words")).to_contain_text("2 corrections are kept")
+    point(page, 70, 70)
+    expect(page.locator("#tip")).not_to_have_text("blue")
+    shoot(page, "page/corrected")
+    page.click("#undo")
+    expect(page.locator("#said-words")).to_contain_text("1 correction is")
+    point(page, 70, 70)
+    expect(page.locator("#tip")).to_have_text("blue")
+    page.click("#undo")
+    expect(page.locator("#said")).to_be_hidden()
+    point(page, 20, 20)
+    expect(page.locator("#tip")).to_have_text("unlabelled")
+
+
+def test_corrections_are_saved_and_used_again(page: Page, photo: Path, tmp_path: Path) -> None:
+    choose(page, photo, "blue")
+    find(page)
+    click(page, 20, 20)
+    page.get_by_label("What this place is").fill("blorp")
+    page.get_by_role("button", name="This is it").click()
+    with page.expect_download() as download:
+        page.click("#save-corrections")
+    assert download.value.suggested_filename == "blocks-corrections.safetensors"
+    saved = tmp_path / "saved.safetensors"
+    download.value.save_as(saved)
+    with page.expect_response("**/v1/segment") as answered:  # they stay for the next photo
+        find(page)
+    assert answered.value.json()["settings"]["corrections"] == 1
+    page.click("#forget")
+    expect(page.locator("#said")).to_be_hidden()
+    with page.expect_response("**/v1/segment") as answered:
+        find(page)
+    assert answered.value.json()["settings"]["corrections"] == 0
+    page.locator("summary").click()
+    page.set_input_files("#corrections-file", saved)
+    expect(page.locator("#said-words")).to_have_text(
+        "saved.safetensors is used for the next photo."
+    )
+    with page.expect_response("**/v1/segment") as answered:
+        find(page)
+    assert answered.value.json()["settings"]["corrections"] == 1
+    expect(page.locator("#missing")).to_contain_text("blorp")  # by sight alone it is not sure here
+
+
+def test_bad_corrections_are_said_in_words(
+    browser: Browser, serve: Callable[..., str], photo: Path
+) -> None:
+    page = browser.new_page(viewport={"width": 390, "height": 800})
+    page.goto(serve(kept_results=1))
+    choose(page, photo, "red, -black")
+    find(page)
+    click(page, 70, 70)
+    page.get_by_label("What this place is").fill("black")
+    page.get_by_role("button", name="This is it").click()
+    expect(page.locator("#error")).to_contain_text("both wanted and not wanted")
+    page.get_by_label("What this place is").fill("blorp")
+    page.get_by_role("button", name="This is it").click()
+    expect(page.locator("#legend")).to_contain_text("blorp")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    click(page, 20, 20)
+    shoot(page, "page/corrected-phone")
+    page.click("#undo")
+    expect(page.locator("#said")).to_be_hidden()
+    page.locator("#canvas").click(position={"x": 300, "y": 300})
+    expect(page.locator("#error")).to_contain_text("no longer kept; segment the photo again")
+    page.close()
+
+
 def test_presence_is_told_and_can_be_asked_for(page: Page, photo: Path) -> None:
     choose(page, photo, "red, blue, green")
     with page.expect_response("**/v1/segment") as answered:

@@ -35,6 +35,7 @@ class Job:
         examples: photos that show a class, by its name.
         options: everything else that can be asked of a photo.
         tuned: a file of tuned prompts.
+        corrections: a file of corrections.
         model: a preset's name, a folder or a hub id.
         device: where the model runs; answers of another device are still good.
         overlay: write a drawing to look at, too.
@@ -48,6 +49,7 @@ class Job:
     examples: Mapping[str, Sequence[PictureLike]] = field(default_factory=dict)
     options: SegmentOptions = DEFAULT_OPTIONS
     tuned: Path | None = None
+    corrections: Path | None = None
     model: str = "dpseg-lite"
     device: str = "auto"
     overlay: bool = True
@@ -62,6 +64,7 @@ class Job:
             not_classes=self.not_classes,
             examples=self.examples,
             tuned=self.tuned,
+            corrections=self.corrections,
             options=self.options,
         )
 
@@ -73,7 +76,7 @@ class Job:
 
         Raises:
             CheckpointError: there is no such model.
-            PromptError: an example or the tuned prompts cannot be read.
+            PromptError: an example, the tuned prompts or the corrections cannot be read.
         """
         from dpseg.factory.hub import resolve
         from dpseg.factory.load import model_files
@@ -88,17 +91,18 @@ class Job:
             [[name, _digests(name, pictures)] for name, pictures in self.examples.items()],
             asdict(self.options),
             [self.overlay, self.palette, asdict(self.maps), self.smooth],
-            _digest_of(self.tuned),
+            _digest_of(self.tuned, "tuned prompts"),
+            _digest_of(self.corrections, "corrections"),
             [[path.name, hash_file(path)] for path in model_files(model)] or model,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _digest_of(tuned: Path | None) -> str | None:
+def _digest_of(path: Path | None, what: str) -> str | None:
     try:
-        return None if tuned is None else hash_file(tuned)
+        return None if path is None else hash_file(path)
     except OSError as error:
-        raise PromptError(f"cannot read tuned prompts {tuned}: {error.strerror}") from error
+        raise PromptError(f"cannot read {what} {path}: {error.strerror}") from error
 
 
 def _digests(name: str, pictures: Sequence[PictureLike]) -> list[str]:

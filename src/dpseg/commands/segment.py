@@ -86,6 +86,9 @@ def segment(
     tuned: Annotated[
         Path | None, typer.Option(help="Prompts that `dpseg tune` fitted to labelled pictures.")
     ] = None,
+    corrections: Annotated[
+        Path | None, typer.Option(help="Corrections that were saved from the page or in Python.")
+    ] = None,
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "dpseg-lite",
     device: Device = "auto",
     overlay: Annotated[bool, typer.Option(help="Write overlay.png, too.")] = True,
@@ -148,6 +151,7 @@ def segment(
             language=language,
         ),
         tuned=tuned,
+        corrections=corrections,
         model=model,
         device=device,
         overlay=overlay,

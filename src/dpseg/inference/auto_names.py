@@ -95,37 +95,27 @@ def named_by_model(encoded: EncodedPhoto, query: Query) -> Segmentation:
         ImageError: none of the names is surely there, and the user gave none.
     """
     own, options = query.own or 0, query.options
-    asked = options.replace(unlabelled=False, things=False, refine=0, min_presence=0.0)
+    asked = options.replace(unlabelled=False, things=False, refine=0, min_presence=0.0, snap=False)
     first = query.predictor.predict(encoded, replace(query, options=asked))
     least = options.min_presence or LEAST_PRESENCE
     kept = [
-        index
+        name
         for index, name in enumerate(query.classes)
         if index < own or (first.presence[name] >= least and first.areas[name] >= LEAST_AREA)
     ]
     # What wins pixels only if it must, or only before the others were left out, is not shown.
     result = _ask_for(encoded, query, kept)
-    seen = [
-        index for index in kept if index < own or result.areas[query.classes[index]] >= LEAST_AREA
-    ]
+    fixed = query.classes[:own]
+    seen = [name for name in kept if name in fixed or result.areas[name] >= LEAST_AREA]
     if len(seen) < len(kept):
         result = _ask_for(encoded, query, seen)
     presence = {name: first.presence[name] for name in result.classes}
     return replace(result, presence=presence, settings={**result.settings, "names": AUTO})
 
 
-def _ask_for(encoded: EncodedPhoto, query: Query, kept: Sequence[int]) -> Segmentation:
+def _ask_for(encoded: EncodedPhoto, query: Query, kept: Sequence[str]) -> Segmentation:
     """Segment a photo into some of a query's classes."""
     if not kept:
         raise ImageError("no common thing is surely in this photo; name what to find.")
-    rows = [*kept, *range(len(query.vocabulary), len(query.named))]
-    fewer = replace(
-        query,
-        vocabulary=Vocabulary(query.vocabulary[index] for index in kept),
-        named=Vocabulary(query.named[index] for index in rows),
-        english=Vocabulary(query.english[index] for index in rows),
-        prompts=query.prompts.select(rows),
-        options=query.options.replace(min_presence=0.0),
-        own=None,
-    )
+    fewer = replace(query.only(kept), options=query.options.replace(min_presence=0.0))
     return query.predictor.predict(encoded, fewer)

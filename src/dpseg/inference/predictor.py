@@ -21,6 +21,7 @@ from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels,
 from dpseg.inference.auto_names import AUTO, own_in_english
 from dpseg.inference.box_evidence import BoxHints, BoxReader
 from dpseg.inference.class_prior import ABSENT, photo_bias, presence_probability
+from dpseg.inference.correction_evidence import CorrectionHints
 from dpseg.inference.distractors import Distractors
 from dpseg.inference.encoded_photo import EncodedPhoto, encode_photos
 from dpseg.inference.hypernyms import with_hypernyms
@@ -179,14 +180,17 @@ class Predictor:
         if distractors:
             prompts = prompts.concat(self._distractors.prompts(distractors))
         hints = self._look_for_boxes(encoded, query, distractors)
-        scored = self._score(encoded, query, prompts, hints)
+        said = None
+        if query.corrections is not None:
+            said = CorrectionHints(query.corrections, query.named, encoded.photo)
+        scored = self._score(encoded, query, prompts, hints, said)
         rounds = 0
         while rounds < options.refine and options.prompts != "text":
             before, refined = scored, self._refine(encoded, query, prompts, scored)
             if refined is prompts:
                 break
             prompts = refined
-            scored = self._score(encoded, query, prompts, hints, before)
+            scored = self._score(encoded, query, prompts, hints, said, before)
             rounds += 1
             if is_still(before.positions, scored.positions):
                 break
@@ -203,6 +207,7 @@ class Predictor:
                 "prompts": options.prompts,
                 "examples": list(query.shown),
                 "not_classes": list(query.negatives),
+                "corrections": 0 if query.corrections is None else len(query.corrections),
                 "english": query.translations,
                 "unlabelled": options.unlabelled,
                 "snap": options.snap,
@@ -224,6 +229,8 @@ class Predictor:
                 prompts=_as_asked(prompts, options),
                 boxes=None if hints is None else hints.boxes,
                 box_names=() if hints is None else hints.names,
+                encoder_key=self.engine.info.encoder_key,
+                corrections=query.corrections,
             ),
         )
         if not options.things:
@@ -301,6 +308,7 @@ class Predictor:
         query: Query,
         prompts: PromptSet[AnyArray],
         hints: BoxHints | None,
+        said: CorrectionHints | None,
         before: _Scored | None = None,
     ) -> _Scored:
         """Score the views; in a further round, only the classes that were found before."""
@@ -310,11 +318,16 @@ class Predictor:
             if hints is not None:
                 for scores, view in zip(logits, encoded.views, strict=True):
                     hints.add(scores, view, encoded.size_hw, query.options.unlabelled)
+            if said is not None:
+                for scores, one, view in zip(logits, encoded.features, encoded.views, strict=True):
+                    said.add(scores, one.image_embedding, view)
             bias = np.zeros((len(logits[0]), 1, 1), np.float32)
             if self.engine.info.photo_bias:
                 bias += photo_bias(logits, given, query.options)
             presence = presence_probability(logits, given)
             bias[:given][presence < query.options.min_presence] = ABSENT
+            if said is not None:
+                bias[said.settled] = 0  # the user sees it, however small it is
             by_view = [sigmoid(view + bias) for view in logits]
         else:
             found, bias = found_classes(before.positions), before.bias
@@ -325,6 +338,8 @@ class Predictor:
                 logits_found = self.engine.score(one, asked.select(found))
                 if fewer is not None:
                     fewer.add(logits_found, view, encoded.size_hw, query.options.unlabelled)
+                if said is not None:
+                    said.add(logits_found, one.image_embedding, view, found)
                 scores[found] = sigmoid(logits_found + bias[found])
         low = merge_scores(by_view, encoded.views, encoded.size_hw, self._tiling)
         positions: LabelArray = low.argmax(axis=0).astype(np.int32)  # distractors are classes here

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from dpseg.arrays import AnyArray, PromptSet
 from dpseg.engines.batches import takes_batches
+from dpseg.errors import VocabularyError
 from dpseg.imaging.photo import PhotoLike, read_photo
 from dpseg.inference.auto_names import named_by_model
 from dpseg.inference.encoded_photo import EncodedPhoto
 from dpseg.inference.options import SegmentOptions
+from dpseg.prompts.corrections import Corrections
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
 
@@ -37,6 +39,7 @@ class Query:
         shown: names of the classes that have examples.
         own: so many of the classes are looked for in every photo, and the others where it shows
             them; None for all in every photo.
+        corrections: what was said of regions of photos; None for nothing.
     """
 
     predictor: Predictor
@@ -47,6 +50,7 @@ class Query:
     options: SegmentOptions
     shown: tuple[str, ...] = ()
     own: int | None = None
+    corrections: Corrections | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -63,6 +67,49 @@ class Query:
         """The names of other languages, and what the model was asked for in their place."""
         pairs = zip(self.named.names, self.english.names, strict=True)
         return {name: word for name, word in pairs if name != word}
+
+    def only(self, classes: Sequence[str]) -> Query:
+        """Ask for some of the classes, in every photo."""
+        kept = [index for index, name in enumerate(self.classes) if name in classes]
+        rows = [*kept, *range(len(self.vocabulary), len(self.named))]
+        return replace(
+            self,
+            vocabulary=Vocabulary(self.vocabulary[index] for index in kept),
+            named=Vocabulary(self.named[index] for index in rows),
+            english=Vocabulary(self.english[index] for index in rows),
+            prompts=self.prompts.select(rows),
+            own=None,
+        )
+
+    def corrected(self, corrections: Corrections) -> Query:
+        """Ask the same with corrections; names that only they tell of are added to the classes.
+
+        Raises:
+            PromptError: they were made with another model.
+            VocabularyError: a name is both wanted and not wanted.
+        """
+        corrections.check_encoder(self.predictor.engine.info.encoder_key)
+        for name in corrections.names:
+            if (index := self.named.find(name)) is not None and index >= len(self.vocabulary):
+                raise VocabularyError(f"{name!r} is both wanted and not wanted; give it once.")
+        query = replace(self, corrections=corrections)
+        new = [name for name in corrections.names if self.named.find(name) is None]
+        if not new:
+            return query
+        more = self.predictor.prepare(Vocabulary.of(new), self.options)
+        given = len(self.vocabulary)
+        place = given if self.own is None else self.own
+        named, added = len(self.named), len(new)
+        order = [*range(place), *range(named, named + added), *range(place, named)]
+        entries, english = [*self.named, *more.named], [*self.english, *more.english]
+        return replace(
+            query,
+            vocabulary=Vocabulary(entries[index] for index in order[: given + added]),
+            named=Vocabulary(entries[index] for index in order),
+            english=Vocabulary(english[index] for index in order),
+            prompts=self.prompts.concat(more.prompts).select(order),
+            own=None if self.own is None else self.own + added,
+        )
 
     def encode(self, photo: PhotoLike) -> EncodedPhoto:
         """Look at a photo, so that it can be asked about again and again.

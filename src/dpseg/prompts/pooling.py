@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from dpseg.arrays import FloatArray, map_arrays
+from dpseg.arrays import BoolArray, FloatArray, map_arrays
 from dpseg.engines.protocol import ImageFeatures
 from dpseg.errors import PromptError, ShapeError
 from dpseg.imaging.resize import resize_area
@@ -98,6 +98,22 @@ def pool_regions(features: ImageFeatures, masks: FloatArray, tokens: int = 4) ->
         level_wise=levels,
         token_wise=cluster_positions(positions, weights, tokens),
     )
+
+
+def pool_embedding(embedding: FloatArray, mask: BoolArray) -> FloatArray:
+    """Pool one vector over one region, without levels and tokens.
+
+    Args:
+        embedding: D h w.
+        mask: the region over the same frame, H W.
+
+    Returns:
+        Unit vector, D.
+    """
+    dimension, height, width = embedding.shape
+    positions = l2_normalize(embedding.reshape(dimension, height * width).T)  # (h w) D
+    weights = _position_weights(mask[None].astype(np.float32), (height, width))  # 1 (h w)
+    return l2_normalize(weights[0] @ positions)
 
 
 def pool_by_length(features: ImageFeatures, masks: FloatArray) -> FloatArray:

@@ -1,8 +1,9 @@
 """The web page and the REST service, around one `Segmenter`.
 
 `create_app` makes the application, for any ASGI server; `serve` runs it. Both need the extra
-`serve`. Inside: `settings` bounds, `work` the line in which requests stand, `results` what is kept
-to be looked at, `api` the routes, `middleware` what every request passes, `page` the page.
+`serve`. Inside: `settings` bounds, `queue` the line in which requests stand, `results` what is kept
+to be looked at and corrected, `api` and `result_api` the routes, `middleware` what every request
+passes, `page` the page.
 """
 
 from __future__ import annotations

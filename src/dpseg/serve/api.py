@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, File, Form, Path, Query, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
@@ -14,10 +14,10 @@ from dpseg.prompts.prompt_set import PromptMode
 from dpseg.prompts.refine import RefineMode
 from dpseg.segmentation import Segmentation
 from dpseg.serve import images
+from dpseg.serve.corrections import CorrectionsBody
 from dpseg.serve.requests import SegmentRequest, check_counts, read_classes, read_examples
+from dpseg.serve.result_api import PNG, Key, errors, make_result_router, picture
 from dpseg.serve.schemas import (
-    ErrorAnswer,
-    ExplainAnswer,
     Limits,
     ModelAnswer,
     ProgressAnswer,
@@ -28,40 +28,12 @@ from dpseg.vocabulary import builtin_names
 
 #: Rounds of refinement that one request may ask for.
 MAX_REFINE = 5
-#: Pictures to look at are at most this large.
-MAX_SIDE = 4096
-
-PNG, JPEG = "image/png", "image/jpeg"
-
-_WRONG = {
-    401: "The token is missing or wrong.",
-    408: "The request did not arrive in time.",
-    413: "The request is too large.",
-    422: "The photo, the names or the options cannot be used.",
-    429: "Too many requests are waiting.",
-    503: "The answer took too long, or the service is stopping.",
-}
-
-
-def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: {"model": ErrorAnswer, "description": _WRONG[code]} for code in codes}
-
-
-def _picture(kind: str) -> dict[int | str, dict[str, Any]]:
-    return {
-        200: {"content": {kind: {"schema": {"type": "string", "format": "binary"}}}},
-        404: {"model": ErrorAnswer, "description": "The result is no longer kept."},
-        **_errors(401, 429),
-    }
-
-
-Key = Annotated[str, Path(description="`id` of a result")]
-Side = Annotated[int, Query(ge=1, le=MAX_SIDE, description="longest side in pixels")]
 
 
 def make_router(service: Service) -> APIRouter:
     """Make the routes of a service."""
     router = APIRouter()
+    router.include_router(make_result_router(service))
 
     @router.post(
         "/v1/segment",
@@ -73,7 +45,7 @@ def make_router(service: Service) -> APIRouter:
                 "content": {PNG: {"schema": {"type": "string", "format": "binary"}}},
                 "description": "The result; with `answer` a PNG, its id in `X-Result-Id`.",
             },
-            **_errors(401, 408, 413, 422, 429, 503),
+            **errors(401, 408, 413, 422, 429, 503),
         },
     )
     async def segment(
@@ -104,6 +76,9 @@ def make_router(service: Service) -> APIRouter:
         mask_of: Annotated[
             list[int], Form(description="the example, from 0, that each mask belongs to")
         ] = [],  # noqa: B006
+        corrections: Annotated[
+            UploadFile | None, File(description="what was said of other photos, as saved")
+        ] = None,
         refine: Annotated[
             int, Form(ge=0, le=MAX_REFINE, description="rounds of refinement at most")
         ] = 0,
@@ -146,6 +121,7 @@ def make_router(service: Service) -> APIRouter:
                 [await file.read() for file in example_masks],
                 mask_of,
             ),
+            corrections=None if corrections is None else await corrections.read(),
             options=SegmentOptions(
                 refine=refine,
                 refine_mode=refine_mode,
@@ -178,89 +154,35 @@ def make_router(service: Service) -> APIRouter:
 
         return await service.segment(request, asked, write)
 
+    @router.post(
+        "/v1/results/{key}/corrections",
+        tags=["segment"],
+        summary="Say what places of a result are, or are not, and get it anew",
+        responses={**errors(401, 422, 429, 503), 404: picture(PNG)[404]},
+    )
+    async def correct(request: Request, key: Key, body: CorrectionsBody) -> SegmentAnswer:
+        """The photo is not sent or looked at again; what looks like a place follows it.
+
+        The answer is a result of its own. The one before is kept: to undo is to go back to it.
+        """
+
+        def write(key: str, result: Segmentation, seconds: float) -> SegmentAnswer:
+            return SegmentAnswer.of(result, key=key, seconds=seconds)
+
+        return await service.correct(request, key, body.corrections, write)
+
     @router.get(
         "/v1/progress/{request_id}",
         tags=["segment"],
         summary="See where a request stands",
-        responses=_errors(401),
+        responses=errors(401),
     )
     async def progress(
         request_id: Annotated[str, Path(description="what was sent as `X-Request-Id`")],
     ) -> ProgressAnswer:
         return ProgressAnswer.of(service.photos.standing(request_id))
 
-    @router.get(
-        "/v1/results/{key}/explain",
-        tags=["result"],
-        summary="Ask why a pixel got its label",
-        responses={**_errors(401, 422), 404: _picture(PNG)[404]},
-    )
-    async def explain(
-        request: Request,
-        key: Key,
-        x: Annotated[int, Query(description="column of the photo", examples=[120])],
-        y: Annotated[int, Query(description="row of the photo", examples=[80])],
-    ) -> ExplainAnswer:
-        return await service.draw(
-            request, key, lambda result: ExplainAnswer.of(result.explain(x, y), x, y)
-        )
-
-    @router.get(
-        "/v1/results/{key}/overlay.png",
-        tags=["result"],
-        summary="Get the photo with colours, outlines and a legend",
-        response_class=Response,
-        responses=_picture(PNG),
-    )
-    async def overlay(
-        request: Request,
-        key: Key,
-        opacity: Annotated[float, Query(ge=0, le=1)] = 0.5,
-        hidden: Annotated[
-            list[int], Query(description="indices of classes to leave without colour")
-        ] = [],  # noqa: B006 - FastAPI copies it
-    ) -> Response:
-        def draw(result: Segmentation) -> bytes:
-            return images.overlay_png(result, opacity=opacity, hidden=hidden)
-
-        data = await service.draw(request, key, draw)
-        return Response(data, media_type=PNG)
-
-    @router.get(
-        "/v1/results/{key}/labels.png",
-        tags=["result"],
-        summary="Get the class index of each pixel",
-        response_class=Response,
-        responses=_picture(PNG),
-    )
-    async def labels(request: Request, key: Key) -> Response:
-        """255 is unlabelled. Above 255 classes it has 16 bits, and 65535 is unlabelled."""
-        return Response(await service.draw(request, key, images.labels_png), media_type=PNG)
-
-    @router.get(
-        "/v1/results/{key}/index.png",
-        tags=["result"],
-        summary="Get the labels at a size to look at, for programs that draw",
-        response_class=Response,
-        responses=_picture(PNG),
-    )
-    async def index(request: Request, key: Key, side: Side = 1600) -> Response:
-        """Red + 256 green is the class index + 1; 0 is unlabelled."""
-        data = await service.draw(request, key, lambda result: images.index_png(result, side=side))
-        return Response(data, media_type=PNG)
-
-    @router.get(
-        "/v1/results/{key}/photo.jpg",
-        tags=["result"],
-        summary="Get the photo as it was understood",
-        response_class=Response,
-        responses=_picture(JPEG),
-    )
-    async def photo(request: Request, key: Key, side: Side = 1600) -> Response:
-        data = await service.draw(request, key, lambda result: images.photo_jpeg(result, side=side))
-        return Response(data, media_type=JPEG)
-
-    @router.get("/v1/models", tags=["service"], summary="List the models", responses=_errors(401))
+    @router.get("/v1/models", tags=["service"], summary="List the models", responses=errors(401))
     async def models() -> list[ModelAnswer]:
         info = service.segmenter.info
         return [
@@ -283,7 +205,7 @@ def make_router(service: Service) -> APIRouter:
         tags=["service"],
         summary="Get metrics for Prometheus",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}, **_errors(401)},
+        responses={200: {"content": {"text/plain": {}}}, **errors(401)},
     )
     async def metrics() -> Response:
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4")

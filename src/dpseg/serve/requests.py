@@ -14,8 +14,9 @@ from dpseg.errors import ImageError, PromptError, VocabularyError
 from dpseg.imaging.photo import load_photo
 from dpseg.inference.options import SegmentOptions
 from dpseg.prompts.examples import load_mask
-from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
+from dpseg.serve.corrections import read_corrections
+from dpseg.serve.results import Answer
 from dpseg.serve.settings import ServeSettings
 from dpseg.vocabulary import Vocabulary, builtin_names
 
@@ -37,9 +38,10 @@ class SegmentRequest:
     classes: Vocabulary | None
     not_classes: Vocabulary | None = None
     examples: Sequence[Shown]
+    corrections: bytes | None = None
     options: SegmentOptions
 
-    def answer(self, segmenter: Segmenter, *, max_pixels: int) -> Segmentation:
+    def answer(self, segmenter: Segmenter, *, max_pixels: int) -> Answer:
         """Decode the images and ask.
 
         Args:
@@ -59,13 +61,14 @@ class SegmentRequest:
             except (ImageError, PromptError) as error:
                 raise PromptError(f"example {number}, of {shown.name!r}: {error}") from error
             examples.setdefault(shown.name, []).append((picture, mask))
-        return segmenter(
-            load_photo(self.photo, max_pixels=max_pixels),
+        query = segmenter.prepare(
             self.classes if self.classes is not None else (),
             not_classes=self.not_classes,
             examples=examples,
+            corrections=None if self.corrections is None else read_corrections(self.corrections),
             options=self.options,
         )
+        return Answer.of(query, query.encode(load_photo(self.photo, max_pixels=max_pixels)))
 
 
 def read_classes(classes: Sequence[str], vocabulary: str) -> Vocabulary | None:

@@ -13,6 +13,8 @@ from typing import Any
 import numpy.typing as npt
 
 from dpseg.errors import DPSegError
+from dpseg.inference.encoded_photo import EncodedPhoto
+from dpseg.inference.query import Query
 from dpseg.segmentation import Segmentation
 from dpseg.serve.settings import ServeSettings
 
@@ -22,9 +24,30 @@ class ResultGoneError(DPSegError):
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class Answer:
+    """A result, and what it takes to answer again with corrections.
+
+    Attributes:
+        result: what was found.
+        query: what was asked; of names that the model found itself, those of the result.
+        encoded: the photo as the model saw it.
+    """
+
     result: Segmentation
-    nbytes: int
+    query: Query
+    encoded: EncodedPhoto
+
+    @classmethod
+    def of(cls, query: Query, encoded: EncodedPhoto) -> Answer:
+        """Ask."""
+        result = query(encoded)
+        return cls(result, query if query.own is None else query.only(result.classes), encoded)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    answer: Answer
+    arrays: dict[int, int]
     until: float
 
 
@@ -46,21 +69,21 @@ class ResultStore:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, _Kept] = OrderedDict()  # oldest use first
 
-    def put(self, result: Segmentation) -> str:
-        """Keep a result; older ones go if there is no room. The newest is always kept.
+    def put(self, answer: Answer) -> str:
+        """Keep an answer; older ones go if there is no room. The newest is always kept.
 
         Returns:
             Its id.
         """
         key = secrets.token_urlsafe(16)
-        kept = _Kept(result, memory_of(result), self._clock() + self._settings.kept_seconds)
+        kept = _Kept(answer, memory_of(answer), self._clock() + self._settings.kept_seconds)
         with self._lock:
             self._kept[key] = kept
             self._drop()
         return key
 
-    def get(self, key: str) -> Segmentation:
-        """Find a result.
+    def get(self, key: str) -> Answer:
+        """Find an answer.
 
         Raises:
             ResultGoneError: it is not, or no longer, kept.
@@ -70,12 +93,12 @@ class ResultStore:
             if key not in self._kept:
                 raise ResultGoneError("this result is no longer kept; segment the photo again.")
             self._kept.move_to_end(key)
-            return self._kept[key].result
+            return self._kept[key].answer
 
     def nbytes(self) -> int:
         """Sum the memory of what is kept, in bytes."""
         with self._lock:
-            return sum(kept.nbytes for kept in self._kept.values())
+            return self._total()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -85,16 +108,23 @@ class ResultStore:
         now = self._clock()
         for key in [key for key, kept in self._kept.items() if kept.until < now]:
             del self._kept[key]
-        total = sum(kept.nbytes for kept in self._kept.values())
         most = self._settings.kept_megabytes * 1e6
         while len(self._kept) > 1 and (
-            len(self._kept) > self._settings.kept_results or total > most
+            len(self._kept) > self._settings.kept_results or self._total() > most
         ):
-            total -= self._kept.popitem(last=False)[1].nbytes
+            self._kept.popitem(last=False)
+
+    def _total(self) -> int:
+        """Sum the bytes of what is kept; what corrected answers share counts once."""
+        arrays: dict[int, int] = {}
+        for kept in self._kept.values():
+            arrays |= kept.arrays
+        return sum(arrays.values())
 
 
-def memory_of(result: Segmentation) -> int:
-    """Count the bytes of a result's arrays."""
+def memory_of(answer: Answer) -> dict[int, int]:
+    """Count the bytes of an answer's arrays, by their identity."""
+    result = answer.result
     arrays: list[npt.NDArray[Any]] = [result.photo, result.labels, result.scores]
     if evidence := result.evidence:
         prompts = evidence.prompts
@@ -102,4 +132,9 @@ def memory_of(result: Segmentation) -> int:
         arrays += [prompts.text_embedding, prompts.visual_embedding]
         arrays += [prompts.text_tokens, prompts.visual_tokens]
     arrays += [one.crop for one in result.instances or ()]
-    return sum(array.nbytes for array in arrays)
+    arrays += answer.encoded.images
+    for features in answer.encoded.features:
+        arrays += [features.image_embedding, *features.image_features.values()]
+    said = () if answer.query.corrections is None else answer.query.corrections.items
+    arrays += [one.region for one in said if one.region is not None]
+    return {id(array): array.nbytes for array in arrays}

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from fastapi import Request
 
 from dpseg.segmentation import Segmentation
 from dpseg.segmenter import Segmenter
+from dpseg.serve.corrections import Said, corrected
 from dpseg.serve.metrics import Metrics
 from dpseg.serve.middleware import request_id
 from dpseg.serve.queue import WorkQueue
 from dpseg.serve.requests import SegmentRequest
-from dpseg.serve.results import ResultStore
+from dpseg.serve.results import Answer, ResultStore
 from dpseg.serve.settings import ServeSettings
 
 T = TypeVar("T")
@@ -75,14 +76,49 @@ class Service:
 
         def work() -> T:
             start = time.monotonic()
-            result = asked.answer(self.segmenter, max_pixels=self.settings.max_pixels)
+            answer = asked.answer(self.segmenter, max_pixels=self.settings.max_pixels)
             seconds = time.monotonic() - start
-            return write(self.results.put(result), result, seconds)
+            return write(self.results.put(answer), answer.result, seconds)
 
         return await _while_wanted(request, self.photos, work)
 
+    async def correct(
+        self,
+        request: Request,
+        key: str,
+        said: Sequence[Said],
+        write: Callable[[str, Segmentation, float], T],
+    ) -> T:
+        """Answer again with what was said of a kept result; the photo is not looked at again.
+
+        Args:
+            request: who says it.
+            key: the result's id.
+            said: of which places what.
+            write: makes the answer of the new result's id, the result, and the seconds it took.
+
+        Raises:
+            DPSegError: what was said cannot be used.
+            ResultGoneError: the result is no longer kept.
+            ServiceBusyError: too many wait, or it took too long.
+            ClientGoneError: nobody waits for the answer any longer.
+        """
+        before = self.results.get(key)
+
+        def work() -> T:
+            start = time.monotonic()
+            answer = corrected(before, said)
+            seconds = time.monotonic() - start
+            return write(self.results.put(answer), answer.result, seconds)
+
+        return await _while_wanted(request, self.drawings, work)
+
     async def draw(self, request: Request, key: str, write: Callable[[Segmentation], T]) -> T:
-        """Make something of a kept result.
+        """Make something of a kept result; see `make`."""
+        return await self.make(request, key, lambda answer: write(answer.result))
+
+    async def make(self, request: Request, key: str, write: Callable[[Answer], T]) -> T:
+        """Make something of a kept answer.
 
         Args:
             request: who asks.
@@ -94,8 +130,8 @@ class Service:
             ServiceBusyError: too many wait, or it took too long.
             ClientGoneError: nobody waits for the answer any longer.
         """
-        result = self.results.get(key)
-        return await _while_wanted(request, self.drawings, lambda: write(result))
+        answer = self.results.get(key)
+        return await _while_wanted(request, self.drawings, lambda: write(answer))
 
     def close(self) -> None:
         """Take no further work."""

@@ -1,6 +1,7 @@
 // Puts the page together: photo, things to find, run, result.
 
 import { Chips, element, onDrop } from "./chips.js";
+import { Corrections } from "./corrections.js";
 import { Legend } from "./legend.js";
 import * as service from "./service.js";
 import { Viewer } from "./viewer.js";
@@ -30,6 +31,16 @@ const legend = new Legend({
   toggleAll: $("toggle-all"),
   hidden: (hidden) => viewer.setHidden(hidden),
   pointed: (index) => viewer.highlight(index),
+});
+
+const corrections = new Corrections({
+  bar: $("said"),
+  words: $("said-words"),
+  undo: $("undo"),
+  forget: $("forget"),
+  picker: $("corrections-file"),
+  shown: showCorrected,
+  failed: complain,
 });
 
 /** Show an error in words; an empty one hides it. */
@@ -76,6 +87,7 @@ function question({ byModel }) {
   chips.fill(form);
   if (byModel) form.append("classes", "auto");
   form.append("vocabulary", $("vocabulary").value);
+  if (corrections.file) form.append("corrections", corrections.file, "corrections.safetensors");
   form.append("unlabelled", $("unlabelled").checked);
   form.append("refine", $("refine").checked ? $("rounds").value : 0);
   form.append("prompts", $("prompts").value);
@@ -111,9 +123,10 @@ async function run({ byModel = false } = {}) {
     $("found").hidden = false;
     await viewer.show(result, photo, indices);
     legend.show(result);
+    corrections.begin({ result, photo, indices });
     const how = matchMedia("(hover: none)").matches
-      ? "Tap the photo to ask why."
-      : "Point at the photo to see a name; click to ask why.";
+      ? "Tap the photo to ask why, or to correct it."
+      : "Point at the photo to see a name; click to ask why, or to correct it.";
     const next = byModel ? " Drop the names that are wrong, add what is missing, and find them again." : "";
     $("look-hint").textContent = `${how} Done in ${result.seconds.toFixed(1)} s.${next}`;
     if (matchMedia("(max-width: 760px)").matches) $("result").scrollIntoView({ block: "start" });
@@ -123,6 +136,16 @@ async function run({ byModel = false } = {}) {
     state.running = null;
     busy(false);
   }
+}
+
+/** Show an answer with corrections in place of the one before. */
+async function showCorrected({ result, photo, indices }, name) {
+  state.result = result;
+  $("why").hidden = true;
+  if (name) chips.add(name);
+  await viewer.show(result, photo, indices);
+  legend.show(result);
+  $("look-hint").textContent = `Corrected in ${result.seconds.toFixed(1)} s. Click again where it is still wrong.`;
 }
 
 function busy(on) {
@@ -141,7 +164,8 @@ function progress({ share, words }) {
 
 async function why(x, y) {
   try {
-    showWhy($("why"), await service.explain(state.result.id, x, y), alsoFind);
+    const explanation = await service.explain(state.result.id, x, y);
+    showWhy($("why"), explanation, alsoFind, corrections.controls(x, y, explanation.label));
     if (matchMedia("(max-width: 1180px)").matches) $("why").scrollIntoView({ block: "nearest" });
   } catch (error) {
     complain(error);
@@ -241,6 +265,9 @@ $("opacity").addEventListener("input", ({ target }) => viewer.setOpacity(target.
 $("save-picture").addEventListener("click", () => savePicture(overlayPath(), "overlay"));
 $("save-labels").addEventListener("click", () => savePicture("labels.png", "labels"));
 $("save-data").addEventListener("click", saveData);
+$("save-corrections").addEventListener("click", () =>
+  save(`${state.stem ?? "dpseg"}-corrections.safetensors`, corrections.file),
+);
 $("token").addEventListener("change", ({ target }) => {
   service.token.set(target.value);
   say("");

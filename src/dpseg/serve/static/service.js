@@ -30,11 +30,15 @@ function failure(status, text) {
   }
 }
 
-/** Ask for something; what goes wrong is a `ServiceError`. */
-export async function get(path) {
+/** Ask for something, with a body by POST; what goes wrong is a `ServiceError`. */
+export async function get(path, body) {
+  const post = { method: "POST", body: JSON.stringify(body) };
   let response;
   try {
-    response = await fetch(path, { headers: headers() });
+    response = await fetch(path, {
+      ...(body && post),
+      headers: { ...headers(), ...(body && { "Content-Type": "application/json" }) },
+    });
   } catch {
     throw new ServiceError(UNREACHABLE, 0);
   }
@@ -45,6 +49,8 @@ export async function get(path) {
 export const models = async () => (await get("/v1/models")).json();
 export const explain = async (id, x, y) =>
   (await get(`/v1/results/${id}/explain?x=${x}&y=${y}`)).json();
+export const correct = async (id, corrections) =>
+  (await get(`/v1/results/${id}/corrections`, { corrections })).json();
 export const picture = async (id, path) => (await get(`/v1/results/${id}/${path}`)).blob();
 
 /**

@@ -15,8 +15,9 @@ const SPEAKERS = [
  * @param {HTMLElement} panel
  * @param {object} explanation as the service gives it
  * @param {(name: string) => void} alsoFind is told the name to look for too, if the user wants it
+ * @param {HTMLElement} controls to say what the place is, or is not
  */
-export function showWhy(panel, explanation, alsoFind) {
+export function showWhy(panel, explanation, alsoFind, controls) {
   const { label, winner, runner_up: runnerUp, distractor, negative } = explanation;
   const votes = [winner, runnerUp, distractor, negative].filter(Boolean);
   const loudest = Math.max(0.01, ...votes.flatMap((vote) => SPEAKERS.map(([key]) => vote[key] ?? 0)));
@@ -24,6 +25,7 @@ export function showWhy(panel, explanation, alsoFind) {
     element("h3", "", label === null ? "Why unlabelled here?" : `Why “${label}” here?`),
     element("p", "hint", inWords(explanation)),
     ...(label === null && distractorWon(explanation) ? [offer(distractor.name, alsoFind)] : []),
+    controls,
     ...vote(winner, label === null ? "Best of your names" : "It won", loudest),
     ...(runnerUp ? vote(runnerUp, "Second", loudest) : []),
     ...(negative ? vote(negative, "Not wanted", loudest) : []),
