@@ -172,3 +172,17 @@ def test_few_photos_of_each_name_are_shown_once(root):
     keys = [sample.key for _, sample in mixture.samples]
     assert keys == ["p1", "p2", "q0", "q1", "c0"]  # cat, dog, grass, water, shirt
     assert sorted(mixture.epoch(np.random.default_rng(0))) == list(range(5))
+
+
+def test_labels_of_people_stand_and_a_network_fills_what_is_silent(root):
+    pets = {f"p{i}": halves(i % 3, 255) for i in range(2)}  # p0 background, p1 cat
+    write_folder(root / "taught", {0: "grass", 1: "cat"}, {k: halves(0, 1) for k in pets})
+    taught = SourceSettings("taught", taught=True, exclusive=True, kept_from="pets")
+    mixture = Mixture(root, [PETS, taught])
+    grass, cat = (mixture.names.index(name) for name in ("grass", "cat"))
+    labels = {sample.key: sample.label for source, sample in mixture.samples if source == 1}
+    left, right = (labels[key][0, [0, -1]] for key in ("p0", "p1"))
+    assert left.tolist() == [grass, -1]  # that the rest is a cat, people would have said
+    assert right.tolist() == [cat, -1]
+    assert ruled_out(mixture, 1, "background") == {"cat", "dog"}
+    assert ruled_out(mixture, 1, "grass") == {"cat", "dog"}

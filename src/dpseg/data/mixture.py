@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from dpseg.arrays import BoolArray, IntArray
+from dpseg.arrays import BoolArray, IntArray, LabelArray
 from dpseg.data.dataset import BACKGROUND, MIN_AREA, UNLABELLED, LabelledFolder, Sample
 from dpseg.errors import DataError
 
@@ -37,6 +37,8 @@ class SourceSettings:
         pasted: whether its things are also cut out and pasted into other photos.
         taught: whether its labels are other networks', so that some are wrong.
         renamed: its class names to those of the mixture.
+        kept_from: labelled folder below the data root with the same photos, whose labels stand;
+            this source's fill what is silent or background there, but not with that folder's names.
     """
 
     name: str
@@ -48,6 +50,7 @@ class SourceSettings:
     pasted: bool = False
     taught: bool = False
     renamed: Mapping[str, str] = field(default_factory=dict)
+    kept_from: str | None = None
 
 
 class Mixture:
@@ -90,9 +93,15 @@ class Mixture:
             LabelledFolder(root / s.name, "train", ignored_names=unseen) if s.labelled else None
             for s in sources
         ]
+        kept = [
+            LabelledFolder(root / s.kept_from, "train", ignored_names=unseen)
+            if s.kept_from
+            else None
+            for s in sources
+        ]
         members = [
-            {source.renamed.get(n, n): None for n in folder.names} if folder else {}
-            for source, folder in zip(self.sources, folders, strict=True)
+            {source.renamed.get(n, n): None for one in (people, folder) if one for n in one.names}
+            for source, people, folder in zip(self.sources, kept, folders, strict=True)
         ]
         wider = {name: set(words) - unseen for name, words in (hypernyms or {}).items()}
         ruled_out: dict[str, set[str]] = {}
@@ -113,17 +122,14 @@ class Mixture:
             if folder is None:
                 self.samples += [(index, s) for s in _unlabelled_samples(root / source.name)]
                 continue
-            mapping = np.array(
-                [position.get(source.renamed.get(n, n), UNLABELLED) for n in folder.names],
-                dtype=np.int32,
-            )
             for i in range(len(folder)):
                 sample = folder[i]
-                named = mapping[np.maximum(sample.label, 0)]
-                label = np.where(sample.label >= 0, named, sample.label)
-                kept = Sample(sample.key, sample.image, label.astype(np.int16).astype(np.int32))
+                label = _renamed(sample.label, folder, source, position)
+                if people := kept[index]:
+                    label = _filled(label, sample.key, people, source, position)
+                named = Sample(sample.key, sample.image, label)
                 held = source.holdout_every and i % source.holdout_every == 0
-                (self.holdout if held else self.samples).append((index, kept))
+                (self.holdout if held else self.samples).append((index, named))
         self.cutouts = [(s, sample) for s, sample in self.samples if self.sources[s].pasted]
         elsewhere = {
             n for s, names in zip(self.sources, members, strict=True) if not s.pasted for n in names
@@ -132,7 +138,8 @@ class Mixture:
             [position[n] for n in sorted(labelled - elsewhere)], dtype=np.int32
         )
         self.includes = self._matrix(wider) | np.eye(len(self.names), dtype=bool)
-        self.excludes = self._exclusions(members, folders, self._matrix(ruled_out))
+        first = [people or folder for people, folder in zip(kept, folders, strict=True)]
+        self.excludes = self._exclusions(members, first, self._matrix(ruled_out))
         repeats = [self.sources[source].repeat for source, _ in self.samples]
         self._repeats = self._rarity(repeat_factor_max) * repeats
 
@@ -169,12 +176,14 @@ class Mixture:
             excludes[index, :count] = reach
             if source.exclusive and folder.has_background:
                 excludes[index, :count] |= ruled_out
+            told = [source.renamed.get(n, n) for n in folder.names]
+            own_names = self.includes[[position[n] for n in told if n in position]].any(axis=0)
             for name in source.too_coarse:
                 if name in position:
-                    excludes[index, position[name]] = own[index]
+                    excludes[index, position[name]] = own_names
             excludes[index, :count] &= ~(self.includes | self.includes.T)
             if folder.has_background:
-                excludes[index, BACKGROUND_ROW] = own[index]
+                excludes[index, BACKGROUND_ROW] = own_names
         return excludes
 
     def _rarity(self, most: float) -> npt.NDArray[np.float64]:
@@ -239,6 +248,33 @@ class Mixture:
 
 RARE = 0.02  # photos whose names are in a smaller share of all photos are shown more often
 BACKGROUND_ROW = BACKGROUND + 1  # the last row: -1
+
+
+def _filled(
+    label: LabelArray,
+    key: str,
+    people: LabelledFolder,
+    source: SourceSettings,
+    position: Mapping[str, int],
+) -> LabelArray:
+    """Fill what people left silent in a photo's label, all in positions of the mixture."""
+    if key not in people.keys:
+        raise DataError(f"{source.kept_from} has no photo {key!r} of {source.name}; see kept_from")
+    told = _renamed(people.label(people.keys.index(key)), people, source, position)
+    theirs = [position[n] for n in people.names if n in position]
+    free = (told < 0) & (label >= 0) & ~np.isin(label, theirs)
+    return np.where(free, label, told)
+
+
+def _renamed(
+    label: LabelArray, folder: LabelledFolder, source: SourceSettings, position: Mapping[str, int]
+) -> LabelArray:
+    """Turn positions in a folder's names into those in the mixture's."""
+    mapping = np.array(
+        [position.get(source.renamed.get(n, n), UNLABELLED) for n in folder.names], dtype=np.int32
+    )
+    named: LabelArray = np.where(label >= 0, mapping[np.maximum(label, 0)], label).astype(np.int32)
+    return named
 
 
 def _unlabelled_samples(folder: Path) -> list[Sample]:

@@ -40,6 +40,19 @@ def test_maps_become_shares(tmp_path: Path, channels_last: bool):
     assert (scores.argmax(axis=0)[:, 10:] == 2).all()
 
 
+def test_a_photo_keeps_its_aspect_before_the_padding(tmp_path: Path):
+    write_colour_maps(tmp_path / "m.onnx", channels_last=False)
+    (tmp_path / "names.txt").write_text("red\ngreen\nblue\n")
+    settings = MapTeacherSettings(
+        kind="maps", file="m.onnx", names="names.txt", skip=1, keep_aspect=True
+    )
+    wide = paint(("red", 0, 96, 0, 48), ("blue", 0, 96, 48, 96))[:48]
+    scores = open_teacher(settings, tmp_path)(wide)
+    assert scores.shape[2] == 2 * scores.shape[1]
+    assert (scores.argmax(axis=0)[:, :6] == 0).all()
+    assert (scores.argmax(axis=0)[:, 10:] == 2).all()
+
+
 def test_names_that_do_not_fit_the_maps(tmp_path: Path):
     write_colour_maps(tmp_path / "m.onnx", channels_last=False)
     (tmp_path / "names.txt").write_text("red\n")

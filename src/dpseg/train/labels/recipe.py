@@ -49,6 +49,8 @@ class MapTeacherSettings(TeacherSettings):
         skip: so many maps come before the first name's.
         channels_last: the graph takes 1 H W 3 and gives 1 h w C, as TensorFlow's do; else 1 3 H W
             and 1 C h w.
+        keep_aspect: a photo keeps its aspect and is padded with the mean below or on the right;
+            else it is stretched to the size that the graph takes.
     """
 
     kind: Literal["maps"]
@@ -57,6 +59,7 @@ class MapTeacherSettings(TeacherSettings):
     scale: float = 127.5
     skip: int = 0
     channels_last: bool = False
+    keep_aspect: bool = False
 
 
 Teacher = Annotated[BoxTeacherSettings | MapTeacherSettings, Field(discriminator="kind")]

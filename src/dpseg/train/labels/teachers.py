@@ -6,6 +6,7 @@ whatever resolution it has. Its weights are read from where the user keeps them;
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Protocol
 
@@ -98,14 +99,23 @@ class MapTeacher:
         """
         settings, given = self._settings, self._session.get_inputs()[0]
         height, width = given.shape[1:3] if settings.channels_last else given.shape[2:4]
-        small = Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR)
-        pixels = ((np.asarray(small, np.float32) - settings.mean) / settings.scale)[None]
+        rows, columns = height, width  # of the input that the photo fills
+        if settings.keep_aspect:
+            zoom = min(height / image.shape[0], width / image.shape[1])
+            rows, columns = (max(1, round(side * zoom)) for side in image.shape[:2])
+        small = Image.fromarray(image).resize((columns, rows), Image.Resampling.BILINEAR)
+        pixels = np.zeros((1, height, width, 3), np.float32)
+        centred = np.asarray(small, np.float32) - settings.mean
+        pixels[0, :rows, :columns] = centred / settings.scale
         if not settings.channels_last:
             pixels = np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
         logits = self._session.run(None, {given.name: pixels})[0][0]
         if settings.channels_last:
             logits = logits.transpose(2, 0, 1)
         logits = logits[settings.skip :]
+        filled_h = math.ceil(logits.shape[1] * rows / height)
+        filled_w = math.ceil(logits.shape[2] * columns / width)
+        logits = logits[:, :filled_h, :filled_w]
         if len(logits) != len(self._words):
             raise DataError(
                 f"{settings.file} gives {len(logits)} maps behind the first {settings.skip}, "

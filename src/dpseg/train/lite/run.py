@@ -68,7 +68,7 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
         folder: receives the stages' results and, at the end, `dpseg-lite.safetensors` and its
             prompt bank.
         start: an earlier run's folder, or a model's; its model is where the stages begin, and its
-            alignment, if it has one, is what they stay faithful to.
+            alignment, or the model itself where there is none, is what they stay faithful to.
 
     Raises:
         DataError: the data are not as the recipe says, or there are several processes.
@@ -87,8 +87,9 @@ def train_lite(recipe: Recipe, data_root: Path, folder: Path, *, start: Path | N
     )
     keep_recipe(recipe, folder)
     text_tower = MiniLM()
-    if start is not None and (start / _ALIGNED).exists():
-        save_lite(load_lite(start / _ALIGNED), folder / _ALIGNED)
+    if start is not None:  # the text map, too, must be the one that its model was trained with
+        first = start / _ALIGNED
+        save_lite(load_lite(first if first.exists() else start / MODEL_FILE), folder / _ALIGNED)
     aligned = _aligned(recipe, text_tower, data_root, folder / _ALIGNED)
     names = [with_synonyms(name).split("|") for name in mixture.names]
     variants, tokens = embed_variants(aligned.text_map, text_tower, names, aligned.config.templates)
