@@ -24,8 +24,8 @@ from dpseg.vocabulary import ClassEntry, fold
 LEAST_SHARE = 2e-4  # of the photo's pixels; a smaller region is no thing
 LEAST_PIXELS = 9
 LEAST_OF_LARGEST = 0.02  # of the pixels of the class's largest thing; a smaller one is a speck
-NECK = 0.4  # of the height of the lower peak: a higher way between two peaks joins them
-LEAST_PEAK = 0.4  # of the region's highest; a lower one is a limb, not a thing
+NECK = 0.7  # of the height of the lower peak: a higher way between two peaks joins them
+LEAST_PEAK = 0.6  # of the region's highest; a lower one is a limb, not a thing
 WORK_SIDE = 512  # longer regions are parted at this size
 
 #: Common stuff; a class is stuff if it is one of these words or a kind of one.
