@@ -6,11 +6,12 @@ from dpseg.inference.outlines import snap_scores
 
 
 def half_and_half():
-    """A photo with an edge in the middle, and scores of two classes that end too far right."""
+    """A photo with an edge in the middle; the scores of two classes are unsure right of it."""
     image = np.zeros((192, 192, 3), np.uint8)
     image[:, 96:] = 200
     scores = np.full((3, 48, 48), 0.1, np.float32)
-    scores[0, :, :25], scores[1, :, 25:] = 0.9, 0.9
+    scores[0, :, :24], scores[1, :, 25:] = 0.9, 0.9
+    scores[:2, :, 24] = [[0.55], [0.5]]
     return scores, image
 
 

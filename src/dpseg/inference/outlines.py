@@ -17,6 +17,7 @@ from dpseg.imaging.resize import resize_area
 # Chosen on photos kept aside from training; docs/log/experiments.md, "Outlines".
 RADIUS = 1 / 16  # of the long side of the scores
 EPSILON = 1e-4
+SHARE = 0.7  # of the filtered scores, beside the scores as they are
 #: Share of the best score that a class keeps at most which wins nowhere, so that it goes on so.
 _LOSERS = 0.99
 
@@ -34,7 +35,8 @@ def snap_scores(by_view: Sequence[FloatArray], images: Sequence[ImageArray]) -> 
     Returns:
         Scores of the same shapes.
 
-    Source: dpseg choice; the guided filter of He, Sun and Tang on each class's scores.
+    Source: dpseg choice; the guided filter of He, Sun and Tang on each class's scores, mixed with
+    them.
     """
     return [_snapped(scores, image) for scores, image in zip(by_view, images, strict=True)]
 
@@ -49,6 +51,7 @@ def _snapped(scores: FloatArray, image: ImageArray) -> FloatArray:
         radius=max(1, round(RADIUS * max(size_hw))),
         epsilon=EPSILON,
     ).clip(0, 1)
-    snapped: FloatArray = np.minimum(scores, _LOSERS * filtered.max(axis=0))
-    snapped[winners] = filtered
+    mixed = SHARE * filtered + (1 - SHARE) * scores[winners]
+    snapped: FloatArray = np.minimum(scores, _LOSERS * mixed.max(axis=0))
+    snapped[winners] = mixed
     return snapped
