@@ -42,7 +42,7 @@ SYNONYMS: dict[str, str] = {
     "donut": "doughnut",
     "couch": "sofa",
     "potted plant": "houseplant",
-    "dining table": "dinner table",
+    "dining table": "dinner table|table",
     "tv": "television|monitor",
     "mouse": "computer mouse",
     "remote": "remote control",
@@ -53,7 +53,7 @@ SYNONYMS: dict[str, str] = {
 }
 
 #: Names of COCO's things that mean something else as well; without a box, they may still be there.
-AMBIGUOUS = frozenset({"kite", "mouse", "orange", "remote", "tie", "keyboard"})
+AMBIGUOUS = frozenset({"kite", "mouse", "orange", "remote", "table", "tie", "keyboard"})
 
 
 @dataclass(frozen=True, slots=True)
