@@ -20,7 +20,6 @@ from dpseg.explain import Evidence
 from dpseg.imaging.tiling import DEFAULT_RULES, TilingRules, View, merge_labels, merge_scores
 from dpseg.inference.auto_names import AUTO, own_in_english
 from dpseg.inference.box_evidence import BoxHints, BoxReader
-from dpseg.inference.class_prior import ABSENT, photo_bias, presence_probability
 from dpseg.inference.correction_evidence import CorrectionHints
 from dpseg.inference.distractors import Distractors
 from dpseg.inference.encoded_photo import EncodedPhoto, encode_photos
@@ -29,13 +28,14 @@ from dpseg.inference.negatives import WITHOUT_NEGATIVES, raise_negatives, with_n
 from dpseg.inference.options import DEFAULT_OPTIONS, Protocol, SegmentOptions
 from dpseg.inference.outlines import snap_scores
 from dpseg.inference.query import Query
+from dpseg.inference.scoring import ViewScorer, ViewScores
 from dpseg.inference.things import part_things
 from dpseg.inference.unlabelled import DEFAULT_UNLABELLED, UnlabelledRules, leave_unlabelled
 from dpseg.prompts.bank import PromptBank
 from dpseg.prompts.cache import PromptCache
 from dpseg.prompts.pooling import VisualEmbedding, l2_normalize
 from dpseg.prompts.prompt_set import build_prompts, in_mode, repeat_templates
-from dpseg.prompts.refine import found_classes, is_still, refine_prompts, sigmoid
+from dpseg.prompts.refine import found_classes, is_still, refine_prompts
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
@@ -43,17 +43,11 @@ from dpseg.vocabulary import Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class _Scored:
-    """Scores in [0, 1] of every view, K h w each, their blend at low resolution, its labels h w.
+    """Scores of every view, their blend at low resolution, K h w, and what wins there, h w."""
 
-    `bias` K 1 1 is what the class prior or the presence gate adds to logits; `presence` is the
-    probability of each given name.
-    """
-
-    bias: FloatArray
-    by_view: Sequence[FloatArray]
+    views: ViewScores
     low: FloatArray
     positions: LabelArray
-    presence: FloatArray
 
 
 class Predictor:
@@ -183,14 +177,18 @@ class Predictor:
         said = None
         if query.corrections is not None:
             said = CorrectionHints(query.corrections, query.named, encoded.photo)
-        scored = self._score(encoded, query, prompts, hints, said)
+        scorer = ViewScorer(self.engine, encoded, options, given, boxes=hints, corrections=said)
+        scored = self._merge(encoded, query, scorer.first(_as_asked(prompts, options)))
         rounds = 0
         while rounds < options.refine and options.prompts != "text":
             before, refined = scored, self._refine(encoded, query, prompts, scored)
             if refined is prompts:
                 break
             prompts = refined
-            scored = self._score(encoded, query, prompts, hints, said, before)
+            views = scorer.again(
+                _as_asked(prompts, options), before.views, found_classes(before.positions)
+            )
+            scored = self._merge(encoded, query, views)
             rounds += 1
             if is_still(before.positions, scored.positions):
                 break
@@ -302,56 +300,19 @@ class Predictor:
         text_embedding = self._distractors.prompts(names).text_embedding
         return l2_normalize(text_embedding.mean(axis=1))
 
-    def _score(
-        self,
-        encoded: EncodedPhoto,
-        query: Query,
-        prompts: PromptSet[AnyArray],
-        hints: BoxHints | None,
-        said: CorrectionHints | None,
-        before: _Scored | None = None,
-    ) -> _Scored:
-        """Score the views; in a further round, only the classes that were found before."""
-        asked, given = _as_asked(prompts, query.options), len(query.vocabulary)
-        if before is None:
-            logits = [self.engine.score(one, asked) for one in encoded.features]
-            if hints is not None:
-                for scores, view in zip(logits, encoded.views, strict=True):
-                    hints.add(scores, view, encoded.size_hw, query.options.unlabelled)
-            if said is not None:
-                for scores, one, view in zip(logits, encoded.features, encoded.views, strict=True):
-                    said.add(scores, one.image_embedding, view)
-            bias = np.zeros((len(logits[0]), 1, 1), np.float32)
-            if self.engine.info.photo_bias:
-                bias += photo_bias(logits, given, query.options)
-            presence = presence_probability(logits, given)
-            bias[:given][presence < query.options.min_presence] = ABSENT
-            if said is not None:
-                bias[said.settled] = 0  # the user sees it, however small it is
-            by_view = [sigmoid(view + bias) for view in logits]
-        else:
-            found, bias = found_classes(before.positions), before.bias
-            presence = before.presence
-            by_view = [scores.copy() for scores in before.by_view]
-            fewer = None if hints is None else hints.select(found)
-            for scores, one, view in zip(by_view, encoded.features, encoded.views, strict=True):
-                logits_found = self.engine.score(one, asked.select(found))
-                if fewer is not None:
-                    fewer.add(logits_found, view, encoded.size_hw, query.options.unlabelled)
-                if said is not None:
-                    said.add(logits_found, one.image_embedding, view, found)
-                scores[found] = sigmoid(logits_found + bias[found])
-        low = merge_scores(by_view, encoded.views, encoded.size_hw, self._tiling)
+    def _merge(self, encoded: EncodedPhoto, query: Query, views: ViewScores) -> _Scored:
+        """Blend the views at low resolution, and find what wins where."""
+        low = merge_scores(views.scores, encoded.views, encoded.size_hw, self._tiling)
         positions: LabelArray = low.argmax(axis=0).astype(np.int32)  # distractors are classes here
         if query.options.unlabelled:
-            positions[low.max(axis=0) < self._needed_score(given)] = -1
-        return _Scored(bias, by_view, low, positions, presence)
+            positions[low.max(axis=0) < self._needed_score(len(query.vocabulary))] = -1
+        return _Scored(views, low, positions)
 
     def _snapped(self, encoded: EncodedPhoto, scored: _Scored) -> _Scored:
         """Let the scores follow the photo's edges."""
-        by_view = snap_scores(scored.by_view, encoded.images)
-        low = merge_scores(by_view, encoded.views, encoded.size_hw, self._tiling)
-        return replace(scored, by_view=by_view, low=low)
+        scores = snap_scores(scored.views.scores, encoded.images)
+        low = merge_scores(scores, encoded.views, encoded.size_hw, self._tiling)
+        return replace(scored, views=replace(scored.views, scores=scores), low=low)
 
     def _refine(
         self, encoded: EncodedPhoto, query: Query, prompts: PromptSet[AnyArray], scored: _Scored
@@ -369,14 +330,14 @@ class Predictor:
 
     def _label(self, encoded: EncodedPhoto, query: Query, scored: _Scored) -> LabelArray:
         labels = self.label(
-            scored.by_view,
+            scored.views.scores,
             encoded.views,
             encoded.size_hw,
             given=len(query.vocabulary),
             negatives=len(query.negatives),
             unlabelled=query.options.unlabelled,
         )
-        absent = np.flatnonzero(scored.presence < query.options.min_presence)
+        absent = np.flatnonzero(scored.views.presence < query.options.min_presence)
         labels[np.isin(labels, absent)] = -1  # where no name is left, one that is absent won
         return labels
 
@@ -384,7 +345,7 @@ class Predictor:
         """Name the probabilities; none for models on whose logits they were not calibrated."""
         if not self.engine.info.photo_bias:
             return {}
-        return dict(zip(query.classes, scored.presence.tolist(), strict=True))
+        return dict(zip(query.classes, scored.views.presence.tolist(), strict=True))
 
     def _needed_score(self, names: int) -> float:
         return self._rules.needed_score(self.engine.info.score_threshold, names)
