@@ -143,6 +143,14 @@ def test_a_least_presence_goes_through(client: httpx.Client, segmenter: Segmente
     assert answer["classes"][1]["presence"] < 0.5
 
 
+def test_names_may_be_of_another_language(client: httpx.Client) -> None:
+    answer = ask(client, "chat", language="fr").json()
+    assert [entry["name"] for entry in answer["classes"]] == ["chat"]
+    assert answer["settings"]["english"] == {"chat": "cat"}
+    assert not ask(client, "chat").json()["settings"]["english"]
+    assert "language" in complaint(ask(client, "rouge", language="xx"), 422)
+
+
 def test_the_model_finds_names(client: httpx.Client) -> None:
     answer = ask(client, "auto, red").json()
     assert answer["classes"][0]["name"] == "red"

@@ -100,6 +100,9 @@ def make_router(service: Service) -> APIRouter:
             float,
             Form(ge=0, le=1, description="leave out names that are less probably in the photo"),
         ] = 0.0,
+        language: Annotated[
+            str, Form(description="of the names, such as `fr`; `en` takes them as they are")
+        ] = "auto",
         prompts: Annotated[PromptMode, Form(description="names, pictures, or both")] = "dual",
         answer: Annotated[
             Literal["json", "labels", "overlay"],
@@ -132,6 +135,7 @@ def make_router(service: Service) -> APIRouter:
                 things=things,
                 stuff=split_names(stuff),
                 min_presence=min_presence,
+                language=language,
             ),
         )
         check_counts(asked, service.settings)
