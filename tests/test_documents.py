@@ -109,6 +109,7 @@ def place(
     """A folder that looks like the repository, with data, runs and pictures beside it."""
     for name in ("examples", "recipes", "benchmarks"):
         (tmp_path / name).symlink_to(ROOT / name)
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as `python benchmarks/NAME.py` does
     for name in ("m1.jpg", "m2.jpg", "m2.mask.png"):
         Image.new("RGB", (40, 30), "red").save(tmp_path / name)
     for name in SETS:
