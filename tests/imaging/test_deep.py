@@ -60,6 +60,13 @@ def test_colours_are_scaled_by_the_bits_that_they_use(bits: int, tmp_path: Path)
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
+def test_eight_bits_come_back_as_they_were(bits: int) -> None:
+    """However they were made more: stretched to the brightest value, or shifted up."""
+    for deep in (in_bits(COLOURS, bits), (COLOURS << (bits - 8)).astype(np.uint16)):
+        np.testing.assert_array_equal(load_photo(deep), TRUTH)
+
+
+@pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 def test_grey_is_scaled_by_the_bits_that_it_uses(bits: int) -> None:
     deep, grey = in_bits(COLOURS[..., 0], bits), np.repeat(TRUTH[..., :1], 3, axis=2)
     check(deep, grey)

@@ -18,7 +18,7 @@ from dpseg.arrays import BoolArray, ImageArray
 from dpseg.errors import ImageError, MissingExtraError, require_extra
 from dpseg.geo.position import is_georeferenced
 from dpseg.geo.rules import MapRules
-from dpseg.imaging.deep import unknown_white, white_level
+from dpseg.imaging.deep import black_and_white, to_bytes, unknown_white
 from dpseg.imaging.photo import MAX_PIXELS
 
 #: Megabytes of decoded blocks that GDAL keeps; its own choice grows with the machine.
@@ -177,7 +177,7 @@ class Look:
         if kinds == {np.dtype(np.uint8)}:
             return cls(bands, *_all_the_same(0, 255, len(bands)))
         if {dataset.colorinterp[band - 1].name for band in bands} <= _COLOURS:
-            return cls(bands, *_all_the_same(0, _white(dataset, bands), len(bands)))
+            return cls(bands, *_all_the_same(*_black_and_white(dataset, bands), len(bands)))
         return cls(bands, *_percentiles(dataset, bands))
 
     def read(
@@ -206,9 +206,8 @@ class Look:
         else:
             valid &= np.isfinite(values).all(axis=0)
             low, high = self.low[:, None, None], self.high[:, None, None]
-            scaled = np.clip((values - low) * (255 / (high - low)), 0, 255)
-            rounded = np.round(np.where(valid, scaled, 0)).astype(np.uint8)
-            photo = np.broadcast_to(rounded, (3, *valid.shape)).transpose(1, 2, 0).copy()
+            scaled = to_bytes(np.where(valid, values, 0), low, high)
+            photo = np.broadcast_to(scaled, (3, *valid.shape)).transpose(1, 2, 0).copy()
         if valid.any() and not valid.all():
             photo[~valid] = photo[valid].mean(axis=0).astype(np.uint8)
         return photo, valid
@@ -236,8 +235,8 @@ def _all_the_same(
     return np.full(bands, low, np.float32), np.full(bands, high, np.float32)
 
 
-def _white(dataset: Any, bands: tuple[int, ...]) -> float:
-    """Return which value is white by the rule for photos, from all pixels with data."""
+def _black_and_white(dataset: Any, bands: tuple[int, ...]) -> tuple[float, float]:
+    """Return what becomes 0 and 255 by the rule for photos, from all pixels with data."""
     windows = require_extra("rasterio.windows", "geo")
     low, high = np.inf, -np.inf
     rows = max(1, _SCANNED // dataset.width)
@@ -250,13 +249,13 @@ def _white(dataset: Any, bands: tuple[int, ...]) -> float:
         if values.size:
             low, high = min(low, float(values.min())), max(high, float(values.max()))
     if low > high:  # no data at all
-        return 1
+        return 0, 1
     kind = np.result_type(*(dataset.dtypes[band - 1] for band in bands))
-    white = white_level(kind, low, high)
-    if white is None:
+    ends = black_and_white(kind, low, high)
+    if ends is None:
         do = "say which are black and white (--value-range LOW,HIGH)"
         raise unknown_white(dataset.name, kind, low, high, do)
-    return white
+    return ends
 
 
 def _percentiles(

@@ -22,8 +22,11 @@ _WHITE_LEVELS = (255, 1023, 4095, 16383, 65535)
 _OVERSHOOT = 1 / 255
 
 
-def white_level(kind: np.dtype[Any], low: float, high: float) -> float | None:
-    """Return which value of an image is white.
+def black_and_white(kind: np.dtype[Any], low: float, high: float) -> tuple[float, float] | None:
+    """Return which values of an image become 0 and 255, for `to_bytes`.
+
+    Of whole numbers the eight highest bits are kept, which gives back what 8 bits were before,
+    whether they were shifted up or stretched.
 
     Args:
         kind: of its values.
@@ -31,13 +34,24 @@ def white_level(kind: np.dtype[Any], low: float, high: float) -> float | None:
         high: the largest of them.
 
     Returns:
-        White, where 0 is black; None if nothing tells.
+        Black and white; None if nothing tells.
     """
     if kind.kind in "ui" and low >= 0:
-        return next((float(level) for level in _WHITE_LEVELS if high <= level), None)
+        white = next((level for level in _WHITE_LEVELS if high <= level), None)
+        step = None if white is None else (white + 1) / 256
+        return None if step is None else (step / 2, step / 2 + 255 * step)
     if kind.kind == "f" and low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
-        return 1.0
+        return 0.0, 1.0
     return None
+
+
+def to_bytes(
+    values: npt.NDArray[Any], black: npt.ArrayLike, white: npt.ArrayLike
+) -> npt.NDArray[np.uint8]:
+    """Scale values so that black becomes 0 and white 255, to the nearest whole number."""
+    low, high = np.asarray(black, np.float32), np.asarray(white, np.float32)
+    scaled = np.clip((values.astype(np.float32) - low) * (255 / (high - low)), 0, 255)
+    return np.floor(scaled + np.float32(0.5)).astype(np.uint8)
 
 
 def unknown_white(what: str, kind: np.dtype[Any], low: float, high: float, do: str) -> ImageError:
@@ -60,11 +74,10 @@ def to_eight_bits(values: npt.NDArray[Any], *, what: str) -> ImageArray:
         np.nan_to_num(values, nan=0, posinf=0, neginf=0) if values.dtype.kind == "f" else values
     )
     low, high = float(finite.min()), float(finite.max())
-    white = white_level(values.dtype, low, high)
-    if white is None:
+    ends = black_and_white(values.dtype, low, high)
+    if ends is None:
         raise unknown_white(what, values.dtype, low, high, "scale it to 0..255 or 0..1 first")
-    scaled = np.clip(finite.astype(np.float32), 0, white) * (255.0 / white)
-    return np.round(scaled).astype(np.uint8)
+    return to_bytes(finite, *ends)
 
 
 def to_picture(values: npt.NDArray[Any], *, what: str, mode: str | None = None) -> Image.Image:
