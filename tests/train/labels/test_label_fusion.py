@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dpseg.train.labels.fusion import Lesson, fuse, names_in_common
+from dpseg.train.labels.fusion import TeacherScores, fuse, names_in_common
 from dpseg.train.labels.recipe import TeacherSettings
 from dpseg.vocabulary import Vocabulary
 
@@ -12,8 +12,8 @@ def _maps(*values: float) -> np.ndarray:
     return np.array(values, np.float32)[:, None, None]
 
 
-def _label(own, *lessons: Lesson, share: float = 0.5, least: float = 0.0) -> int:
-    return int(fuse(own, lessons, (1, 1), share=share, least=least)[0, 0])
+def _label(own, *teacher_scores: TeacherScores, share: float = 0.5, least: float = 0.0) -> int:
+    return int(fuse(own, teacher_scores, (1, 1), share=share, least=least)[0, 0])
 
 
 def test_log_odds_add_up():
@@ -23,18 +23,18 @@ def test_log_odds_add_up():
     logits = logit(own)
     logits[[1, 2]] += 0.5 * (logit(said) - logit(0.2))
     share = np.exp(logits).max() / np.exp(logits).sum()
-    lesson = Lesson(settings, [1, 2], _maps(*said))
-    assert _label(_maps(*own), lesson, share=float(share) - 1e-3) == logits.argmax() == 2
-    assert _label(_maps(*own), lesson, share=float(share) + 1e-3) == -1
+    one = TeacherScores(settings, [1, 2], _maps(*said))
+    assert _label(_maps(*own), one, share=float(share) - 1e-3) == logits.argmax() == 2
+    assert _label(_maps(*own), one, share=float(share) + 1e-3) == -1
 
 
 def test_a_name_that_a_teacher_knows_needs_its_word_and_the_models():
-    lesson = Lesson(TeacherSettings(file="t", least=0.3), [0], _maps(0.29))
-    assert _label(_maps(0.99, 0.01), lesson) == -1
-    lesson = Lesson(TeacherSettings(file="t", least=0.3), [0], _maps(0.31))
-    assert _label(_maps(0.99, 0.01), lesson) == 0
-    assert _label(_maps(0.2, 0.001), lesson, least=0.3) == -1
-    other = Lesson(TeacherSettings(file="t", least=0.3), [1], _maps(0.01))
+    one = TeacherScores(TeacherSettings(file="t", least=0.3), [0], _maps(0.29))
+    assert _label(_maps(0.99, 0.01), one) == -1
+    one = TeacherScores(TeacherSettings(file="t", least=0.3), [0], _maps(0.31))
+    assert _label(_maps(0.99, 0.01), one) == 0
+    assert _label(_maps(0.2, 0.001), one, least=0.3) == -1
+    other = TeacherScores(TeacherSettings(file="t", least=0.3), [1], _maps(0.01))
     assert _label(_maps(0.9, 0.01), other, least=0.99) == 0  # the winner is not among its names
 
 

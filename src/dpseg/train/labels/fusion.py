@@ -17,7 +17,7 @@ LEAST, MOST = 0.01, 0.99  # scores beyond count as these; no teacher is that sur
 
 
 @dataclass(frozen=True, slots=True)
-class Lesson:
+class TeacherScores:
     """What a teacher says of the names of a vocabulary in one photo.
 
     Attributes:
@@ -56,7 +56,7 @@ def names_in_common(
 
 def fuse(
     own: FloatArray,
-    lessons: Sequence[Lesson],
+    teacher_scores: Sequence[TeacherScores],
     size_hw: tuple[int, int],
     *,
     share: float,
@@ -66,7 +66,7 @@ def fuse(
 
     Args:
         own: the model's scores in [0, 1], K h w.
-        lessons: of all teachers.
+        teacher_scores: of all teachers.
         size_hw: of the label.
         share: that a pixel's best name needs of all names.
         least: own score that a name needs which a teacher knows.
@@ -78,36 +78,38 @@ def fuse(
     """
     scores = resize_bilinear(own, size_hw).clip(1e-6, 1 - 1e-6)
     logits, sure = _log_odds(scores), np.ones(size_hw, bool)
-    heard = [(one, resize_bilinear(one.scores, size_hw)) for one in lessons]
-    for lesson, said in heard:
-        gain = _log_odds(said.clip(LEAST, MOST)) - _log_odds(np.float32(lesson.settings.neutral))
-        logits[lesson.classes] += lesson.settings.weight * gain
+    heard = [(one, resize_bilinear(one.scores, size_hw)) for one in teacher_scores]
+    for one, said in heard:
+        gain = _log_odds(said.clip(LEAST, MOST)) - _log_odds(np.float32(one.settings.neutral))
+        logits[one.classes] += one.settings.weight * gain
     winner = logits.argmax(axis=0)
     odds = np.exp(logits - logits.max(axis=0))
     sure &= odds.sum(axis=0) * share < 1
-    for lesson, said in heard:
+    for one, said in heard:
         position = np.full(len(own), -1)
-        position[lesson.classes] = np.arange(len(lesson.classes))
+        position[one.classes] = np.arange(len(one.classes))
         row = position[winner]  # of the winner among the teacher's names, -1 for none
         score = np.take_along_axis(said, row.clip(min=0)[None], axis=0)[0]
         mine = np.take_along_axis(scores, winner[None], axis=0)[0]
-        sure &= (row < 0) | ((score >= lesson.settings.least) & (mine >= least))
+        sure &= (row < 0) | ((score >= one.settings.least) & (mine >= least))
     labels: LabelArray = np.where(sure, winner, -1).astype(np.int32)
     return labels
 
 
-def nowhere(lessons: Sequence[Lesson], size_hw: tuple[int, int], least: float) -> BoolArray:
+def nowhere(
+    teacher_scores: Sequence[TeacherScores], size_hw: tuple[int, int], least: float
+) -> BoolArray:
     """Tell where no teacher finds any of its names.
 
     Args:
-        lessons: of all teachers.
+        teacher_scores: of all teachers.
         size_hw: of the answer.
         least: a name that scores less is not there.
 
     Returns:
         H W.
     """
-    highest = [resize_bilinear(one.scores.max(axis=0)[None], size_hw)[0] for one in lessons]
+    highest = [resize_bilinear(one.scores.max(axis=0)[None], size_hw)[0] for one in teacher_scores]
     empty: BoolArray = np.max(highest, axis=0) < least
     return empty
 

@@ -25,7 +25,7 @@ from dpseg.errors import DataError
 from dpseg.files import atomic_write, write_text
 from dpseg.imaging.label_image import to_picture, unlabelled_index
 from dpseg.segmenter import Segmenter
-from dpseg.train.labels.fusion import Lesson, fuse, names_in_common, nowhere
+from dpseg.train.labels.fusion import TeacherScores, fuse, names_in_common, nowhere
 from dpseg.train.labels.recipe import LabelRecipe
 from dpseg.train.labels.teachers import open_teacher
 from dpseg.vocabulary import Vocabulary
@@ -104,21 +104,23 @@ class Labeller:
         Returns:
             Positions of names, one more for background if the recipe tells it, -1 elsewhere, H W.
         """
-        lessons = [
-            Lesson(settings, classes, teacher(image)[rows])
+        teacher_scores = [
+            TeacherScores(settings, classes, teacher(image)[rows])
             for settings, teacher, classes, rows in self._teachers
         ]
         size_hw = image.shape[:2]
         labels = fuse(
             self._ask(image).scores,
-            lessons,
+            teacher_scores,
             size_hw,
             share=self._recipe.share,
             least=self._recipe.own,
         )
         labels = self._position[labels]
         if self._recipe.absent is not None:
-            labels[(labels < 0) & nowhere(lessons, size_hw, self._recipe.absent)] = len(self.names)
+            labels[(labels < 0) & nowhere(teacher_scores, size_hw, self._recipe.absent)] = len(
+                self.names
+            )
         return labels
 
 
