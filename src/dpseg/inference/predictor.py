@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -39,15 +39,6 @@ from dpseg.prompts.refine import found_classes, is_still, refine_prompts
 from dpseg.prompts.tuned import TunedPrompts
 from dpseg.segmentation import Segmentation
 from dpseg.vocabulary import Vocabulary
-
-
-@dataclass(frozen=True, slots=True)
-class _Scored:
-    """Scores of every view, their blend at low resolution, K h w, and what wins there, h w."""
-
-    views: ViewScores
-    low: FloatArray
-    positions: LabelArray
 
 
 class Predictor:
@@ -178,28 +169,18 @@ class Predictor:
         if query.corrections is not None:
             said = CorrectionHints(query.corrections, query.named, encoded.photo)
         scorer = ViewScorer(self.engine, encoded, options, given, boxes=hints, corrections=said)
-        scored = self._merge(encoded, query, scorer.first(_as_asked(prompts, options)))
-        rounds = 0
-        while rounds < options.refine and options.prompts != "text":
-            before, refined = scored, self._refine(encoded, query, prompts, scored)
-            if refined is prompts:
-                break
-            prompts = refined
-            views = scorer.again(
-                _as_asked(prompts, options), before.views, found_classes(before.positions)
-            )
-            scored = self._merge(encoded, query, views)
-            rounds += 1
-            if is_still(before.positions, scored.positions):
-                break
+        views, rounds = scorer.first(_as_asked(prompts, options)), 0
+        if options.refine and options.prompts != "text":
+            views, prompts, rounds = self._refine(encoded, query, prompts, scorer, views)
         if options.snap and options.protocol == "dpseg":
-            scored = self._snapped(encoded, scored)
+            views = replace(views, scores=snap_scores(views.scores, encoded.images))
+        low = merge_scores(views.scores, encoded.views, encoded.size_hw, self._tiling)
         result = Segmentation(
             photo=encoded.photo,
-            labels=self._label(encoded, query, scored),
+            labels=self._label(encoded, query, views),
             classes=query.classes,
-            scores=scored.low[:given],
-            presence=self._presence(query, scored),
+            scores=low[:given],
+            presence=self._presence(query, views),
             settings={
                 "model": self.engine.info.name,
                 "prompts": options.prompts,
@@ -221,7 +202,7 @@ class Predictor:
                 names=(*query.named.names, *distractors),
                 given=given,
                 negatives=len(query.negatives),
-                scores=scored.low,
+                scores=low,
                 views=tuple(encoded.views),
                 image_embeddings=tuple(one.image_embedding for one in encoded.features),
                 prompts=_as_asked(prompts, options),
@@ -300,52 +281,67 @@ class Predictor:
         text_embedding = self._distractors.prompts(names).text_embedding
         return l2_normalize(text_embedding.mean(axis=1))
 
-    def _merge(self, encoded: EncodedPhoto, query: Query, views: ViewScores) -> _Scored:
-        """Blend the views at low resolution, and find what wins where."""
+    def _refine(
+        self,
+        encoded: EncodedPhoto,
+        query: Query,
+        prompts: PromptSet[AnyArray],
+        scorer: ViewScorer,
+        views: ViewScores,
+    ) -> tuple[ViewScores, PromptSet[AnyArray], int]:
+        """Let what was found in the global view become its own prompt, round by round.
+
+        Returns:
+            The last scores, their prompts, and how many rounds changed them.
+        """
+        options, crop = query.options, query.options.refine_mode == "crop"
+        low, positions = self._found(encoded, query, views)
+        for done in range(options.refine):
+            refined = refine_prompts(
+                prompts,
+                encoded.images[0] if crop else encoded.features[0],
+                positions,
+                low,
+                engine=self.engine,
+                settings=options.refinement,
+            )
+            if refined is prompts:
+                return views, prompts, done
+            prompts, before = refined, positions
+            views = scorer.again(_as_asked(prompts, options), views, found_classes(before))
+            low, positions = self._found(encoded, query, views)
+            if is_still(before, positions):
+                return views, prompts, done + 1
+        return views, prompts, options.refine
+
+    def _found(
+        self, encoded: EncodedPhoto, query: Query, views: ViewScores
+    ) -> tuple[FloatArray, LabelArray]:
+        """Blend the views at low resolution, K h w, and find what wins where, h w."""
         low = merge_scores(views.scores, encoded.views, encoded.size_hw, self._tiling)
         positions: LabelArray = low.argmax(axis=0).astype(np.int32)  # distractors are classes here
         if query.options.unlabelled:
             positions[low.max(axis=0) < self._needed_score(len(query.vocabulary))] = -1
-        return _Scored(views, low, positions)
+        return low, positions
 
-    def _snapped(self, encoded: EncodedPhoto, scored: _Scored) -> _Scored:
-        """Let the scores follow the photo's edges."""
-        scores = snap_scores(scored.views.scores, encoded.images)
-        low = merge_scores(scores, encoded.views, encoded.size_hw, self._tiling)
-        return replace(scored, views=replace(scored.views, scores=scores), low=low)
-
-    def _refine(
-        self, encoded: EncodedPhoto, query: Query, prompts: PromptSet[AnyArray], scored: _Scored
-    ) -> PromptSet[AnyArray]:
-        """Let what was found in the global view become its own prompt."""
-        crop = query.options.refine_mode == "crop"
-        return refine_prompts(
-            prompts,
-            encoded.images[0] if crop else encoded.features[0],
-            scored.positions,
-            scored.low,
-            engine=self.engine,
-            settings=query.options.refinement,
-        )
-
-    def _label(self, encoded: EncodedPhoto, query: Query, scored: _Scored) -> LabelArray:
+    def _label(self, encoded: EncodedPhoto, query: Query, views: ViewScores) -> LabelArray:
         labels = self.label(
-            scored.views.scores,
+            views.scores,
             encoded.views,
             encoded.size_hw,
             given=len(query.vocabulary),
             negatives=len(query.negatives),
             unlabelled=query.options.unlabelled,
         )
-        absent = np.flatnonzero(scored.views.presence < query.options.min_presence)
+        absent = np.flatnonzero(views.presence < query.options.min_presence)
         labels[np.isin(labels, absent)] = -1  # where no name is left, one that is absent won
         return labels
 
-    def _presence(self, query: Query, scored: _Scored) -> dict[str, float]:
+    def _presence(self, query: Query, views: ViewScores) -> dict[str, float]:
         """Name the probabilities; none for models on whose logits they were not calibrated."""
         if not self.engine.info.photo_bias:
             return {}
-        return dict(zip(query.classes, scored.views.presence.tolist(), strict=True))
+        return dict(zip(query.classes, views.presence.tolist(), strict=True))
 
     def _needed_score(self, names: int) -> float:
         return self._rules.needed_score(self.engine.info.score_threshold, names)
