@@ -12,7 +12,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,7 +21,7 @@ from dpseg.model.class_choice import choose_nearest, decode_chosen, of_image
 from dpseg.model.cost_volume import mean_cosines
 from dpseg.model.decoder import DecoderOutput
 from dpseg.model.dpseg import ForwardOptions, finest
-from dpseg.model.fusion import ProjectedFusion
+from dpseg.model.fusion import ProjectedFusion, enlarge_classes
 
 _KERNEL = 7
 #: Level j that a block's tokens guide, to the channels and the factor of their enlargement.
@@ -190,12 +189,4 @@ class CatSeg(nn.Module):
             for level, step in zip(ENLARGED, self.enlargements, strict=True)
         ]
         maps = x.permute(0, 3, 1, 2)  # S C h w
-        parts = (maps,) if class_chunk is None else torch.split(maps, class_chunk)
-        return torch.cat([self._enlarged(part, images) for part in parts])
-
-    def _enlarged(self, x: Tensor, images: list[Tensor]) -> Tensor:
-        """Enlarge some classes' maps, S C h w, to logits S H W."""
-        for step, image in zip(self.enlargements, images, strict=True):
-            x = step(x, image)
-        logits: Tensor = self.head(x)[:, 0]
-        return logits
+        return enlarge_classes(maps, self.enlargements, images, self.head, class_chunk)

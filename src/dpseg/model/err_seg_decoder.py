@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dpseg.model.err_seg_aggregator import AggregatorLayer
-from dpseg.model.fusion import ProjectedFusion
+from dpseg.model.fusion import ProjectedFusion, enlarge_classes
 from dpseg.model.stage import match_size
 
 CLAMP = 16.0  # bound of the image features that guide
@@ -223,12 +223,4 @@ class ErrSegDecoder(nn.Module):
             step.fusion.project(levels[level])  # type: ignore[union-attr, operator]
             for level, step in zip(self.levels, self.enlargements, strict=True)
         ]
-        parts = (x,) if class_chunk is None else torch.split(x, class_chunk)
-        return torch.cat([self._enlarged(part, images) for part in parts])
-
-    def _enlarged(self, x: Tensor, images: list[Tensor]) -> Tensor:
-        """Enlarge some classes' maps, S C h w, to logits S H W."""
-        for step, image in zip(self.enlargements, images, strict=True):
-            x = step(x, image)
-        logits: Tensor = self.head(x)[:, 0]
-        return logits
+        return enlarge_classes(x, self.enlargements, images, self.head, class_chunk)

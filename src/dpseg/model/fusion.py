@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -73,3 +73,32 @@ class ProjectedFusion(nn.Module):
 def add_to_each_class(x: Tensor, image: Tensor) -> Tensor:
     """Add what is the same for all classes, B C H W, to maps of each, (k B) C H W."""
     return (torch.unflatten(x, 0, (-1, len(image))) + image).flatten(0, 1)
+
+
+def enlarge_classes(
+    x: Tensor,
+    enlargements: Iterable[nn.Module],
+    images: Sequence[Tensor],
+    head: nn.Module,
+    class_chunk: int | None,
+) -> Tensor:
+    """Enlarge class maps step by step, a few classes at a time.
+
+    Args:
+        x: class maps of one image, S C h w.
+        enlargements: each takes class maps and the image's part at its level.
+        images: the image's part at each level, 1 C_j H_j W_j.
+        head: from the last maps to one channel.
+        class_chunk: classes that are enlarged together; None for all.
+
+    Returns:
+        Logits, S H W.
+    """
+    parts = (x,) if class_chunk is None else torch.split(x, class_chunk)
+    steps = list(zip(enlargements, images, strict=True))
+    logits = []
+    for maps in parts:
+        for enlarge, image in steps:
+            maps = enlarge(maps, image)
+        logits.append(head(maps)[:, 0])
+    return torch.cat(logits)
